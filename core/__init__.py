@@ -1,0 +1,1 @@
+"""The domain: spec, plan, job, submit, follow. No SDK is imported here."""

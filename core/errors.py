@@ -1,0 +1,47 @@
+"""The failures that only the command line meets, beside those shared with the node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmcloud.runtime.errors import Failure
+
+
+class UsageError(Failure):
+    """The command was called in a way that can't be carried out."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a job file; `line` and `column` count from 1, 0 is unknown."""
+
+    key: str
+    message: str
+    line: int = 0
+    column: int = 0
+    hint: str = ""
+
+
+class SpecError(Failure):
+    """The job file is invalid; `problems` holds every finding, in the order of the file."""
+
+    exit_code = 3
+
+    def __init__(self, path: str, problems: list[Problem]) -> None:
+        self.path, self.problems = path, problems
+        noun = "problem" if len(problems) == 1 else "problems"
+        super().__init__(f"{path} has {len(problems)} {noun}.", where=path)
+
+
+class JobFailed(Failure):
+    """The job ended in failure (or was lost)."""
+
+    exit_code = 7
+
+
+class JobCancelled(Failure):
+    """The job was cancelled."""
+
+    exit_code = 8

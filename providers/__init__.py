@@ -1,0 +1,1 @@
+"""One folder a provider; SDKs are imported here only."""

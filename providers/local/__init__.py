@@ -1,0 +1,1 @@
+"""This machine as a provider: each node is a process tree of its own."""

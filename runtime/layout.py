@@ -1,0 +1,115 @@
+"""Where everything lies in a store. The one place that knows; both sides of the wire use it.
+
+    code/SHA256.tar.gz                      content-addressed, shared by jobs
+    data/SHA256/…                           what a submit uploaded, by the digest of its tree
+    names/NAME.json                         which job a name stands for
+    jobs/ID/job.json                        the job as submitted; written once
+    jobs/ID/status.json                     the state machine; conditional writes only
+    jobs/ID/journal/NNNN-KIND-NAME.json     intent, created, deleted: one a cloud resource
+    jobs/ID/nodes/ATTEMPT/RANK.json         a node's heartbeat, address and end
+    jobs/ID/logs/ATTEMPT/RANK/SEQ           segments that only grow
+    jobs/ID/metrics/ATTEMPT/RANK/SEQ        JSON lines, segments that only grow
+    jobs/ID/checkpoints/STEP/…  + COMPLETE  a checkpoint exists only with its COMPLETE manifest
+    jobs/ID/outputs/RANK/…
+    jobs/ID/control/cancel                  what the command line asks of the nodes
+
+Numbers are zero-padded so that a listing is in their order.
+"""
+
+from __future__ import annotations
+
+COMPLETE = "COMPLETE"
+SEQ_DIGITS = 8
+STEP_DIGITS = 10
+ATTEMPT_DIGITS = 4
+RANK_DIGITS = 5
+
+
+def code(digest: str) -> str:
+    """Return the key of a code archive."""
+    return f"code/{digest}.tar.gz"
+
+
+def runtime(digest: str) -> str:
+    """Return the key of the node runtime, a zip that Python runs."""
+    return f"code/{digest}.pyz"
+
+
+def data(digest: str) -> str:
+    """Return the prefix of an uploaded data tree."""
+    return f"data/{digest}/"
+
+
+def name(job_name: str) -> str:
+    """Return the key that says which job a name stands for."""
+    return f"names/{job_name}.json"
+
+
+def job(job_id: str) -> str:
+    """Return the prefix under which all of a job lies."""
+    return f"jobs/{job_id}/"
+
+
+def job_document(job_id: str) -> str:
+    """Return the key of the job as submitted."""
+    return f"jobs/{job_id}/job.json"
+
+
+def status(job_id: str) -> str:
+    """Return the key of the job's state."""
+    return f"jobs/{job_id}/status.json"
+
+
+def journal(job_id: str, number: int, kind: str, resource: str) -> str:
+    """Return the key of one journal entry."""
+    return f"jobs/{job_id}/journal/{number:04d}-{kind}-{resource}.json"
+
+
+def journals(job_id: str) -> str:
+    """Return the prefix of the journal."""
+    return f"jobs/{job_id}/journal/"
+
+
+def node(job_id: str, attempt: int, rank: int) -> str:
+    """Return the key of a node's heartbeat."""
+    return f"{nodes(job_id, attempt)}{rank:0{RANK_DIGITS}d}.json"
+
+
+def nodes(job_id: str, attempt: int) -> str:
+    """Return the prefix of an attempt's heartbeats."""
+    return f"jobs/{job_id}/nodes/{attempt:0{ATTEMPT_DIGITS}d}/"
+
+
+def stream(job_id: str, kind: str, attempt: int, rank: int) -> str:
+    """Return the prefix of one node's segments; `kind` is `logs` or `metrics`."""
+    return f"{streams(job_id, kind)}{attempt:0{ATTEMPT_DIGITS}d}/{rank:0{RANK_DIGITS}d}/"
+
+
+def streams(job_id: str, kind: str) -> str:
+    """Return the prefix of all segments of a kind."""
+    return f"jobs/{job_id}/{kind}/"
+
+
+def segment(stream_prefix: str, seq: int) -> str:
+    """Return the key of one segment of a stream; `seq` counts from 0."""
+    return f"{stream_prefix}{seq:0{SEQ_DIGITS}d}"
+
+
+def checkpoints(job_id: str) -> str:
+    """Return the prefix of all checkpoints."""
+    return f"jobs/{job_id}/checkpoints/"
+
+
+def checkpoint(job_id: str, step: int) -> str:
+    """Return the prefix of one checkpoint."""
+    return f"{checkpoints(job_id)}{step:0{STEP_DIGITS}d}/"
+
+
+def outputs(job_id: str, rank: int | None = None) -> str:
+    """Return the prefix of a job's outputs, or of one node's."""
+    return f"jobs/{job_id}/outputs/" + ("" if rank is None else f"{rank:0{RANK_DIGITS}d}/")
+
+
+def cancel(job_id: str) -> str:
+    """Return the key whose presence asks the nodes to stop."""
+    return f"jobs/{job_id}/control/cancel"

@@ -1,0 +1,3 @@
+"""One job file; any cloud."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""Starter jobs, each a folder that runs as it stands."""
