@@ -1,0 +1,180 @@
+"""Which files of a folder travel: all but `.git`, and what the ignore files and `exclude` name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmcloud.runtime.errors import NotFound, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+IGNORE_FILES = (".gitignore", ".llmcloudignore")
+ODD_KINDS = {
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFIFO: "it is a named pipe",
+    stat.S_IFCHR: "it is a device",
+    stat.S_IFBLK: "it is a device",
+}
+
+
+@dataclass(frozen=True)
+class WalkEntry:
+    """A file or a symlink of the folder; one with a `problem` can't travel, and that says why.
+
+    `name` is relative to the root, with `/`; `stat` is the entry's own, not its link target's.
+    """
+
+    path: Path
+    name: str
+    stat: os.stat_result
+    problem: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """Tell whether this is a symlink, to be kept as one."""
+        return stat.S_ISLNK(self.stat.st_mode)
+
+
+def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
+    """Yield what is under `root`, in the order of the names, without what is ignored.
+
+    `.gitignore` and `.llmcloudignore` count in every folder as they do for git; `exclude` holds
+    patterns of the same kind, anchored to `root`, and has the last word. Ignored folders are not
+    entered, nor are symlinks. An empty folder yields nothing. Raises NotFound and PermissionDenied
+    for the root itself.
+    """
+    root = root.resolve()
+    try:
+        os.scandir(root).close()
+    except PermissionError as error:
+        raise PermissionDenied("The folder can't be read.", where=str(root)) from error
+    except OSError as error:
+        raise NotFound(f"There is no folder {root}.", where=error.strerror or "") from error
+    yield from _walk(_Folder(root, root, ""), [], _Rules("", _compile(exclude)))
+
+
+class _Folder(NamedTuple):
+    root: Path
+    path: Path
+    name: str  # relative to the root, empty or ending in "/"
+
+
+class _Rules(NamedTuple):
+    """The patterns of one folder, in their order; names are matched relative to `anchor`."""
+
+    anchor: str
+    patterns: list[GitIgnoreSpecPattern]
+
+    def verdict(self, name: str) -> bool | None:
+        """Tell whether `name` (a folder's ends in `/`) is ignored; None when no pattern says."""
+        relative = name[len(self.anchor) :]
+        for pattern in reversed(self.patterns):
+            if _matches(pattern, relative):
+                return pattern.include
+        return None
+
+
+def _walk(folder: _Folder, outer: list[_Rules], exclude: _Rules) -> Iterator[WalkEntry]:
+    try:
+        with os.scandir(folder.path) as found:
+            # A folder sorts as the names in it do, with its slash: "a.txt" < "a/b" < "a0".
+            children = sorted(
+                (child.name + "/" * child.is_dir(follow_symlinks=False), child) for child in found
+            )
+    except OSError as error:
+        problem = f"it can't be read: {error.strerror}"
+        yield WalkEntry(folder.path, folder.name, folder.path.lstat(), problem)
+        return
+    rules = [*outer, _Rules(folder.name, _compile(_lines(folder.path)))]
+    for child_name, child in children:
+        name = folder.name + child_name
+        if child.name == ".git" or _is_ignored(name, [*rules, exclude]):
+            continue
+        path = folder.path / child.name
+        if name.endswith("/"):
+            yield from _walk(_Folder(folder.root, path, name), rules, exclude)
+            continue
+        try:
+            found_stat = path.lstat()
+        except FileNotFoundError:  # it went while we walked
+            continue
+        yield WalkEntry(path, name, found_stat, _problem(folder.root, path, name, found_stat))
+
+
+def _is_ignored(name: str, rules: list[_Rules]) -> bool:
+    verdicts = (each.verdict(name) for each in reversed(rules))
+    return next((verdict for verdict in verdicts if verdict is not None), False)
+
+
+def _matches(pattern: GitIgnoreSpecPattern, name: str) -> bool:
+    """Tell whether the pattern means this very entry; its folders were judged before it."""
+    if pattern.regex is None:
+        return False
+    return any(
+        (match.groupdict().get("ps_d") is None or match.end("ps_d") == len(name))
+        for match in pattern.regex.finditer(name)
+    )
+
+
+def _compile(lines: Iterable[str]) -> list[GitIgnoreSpecPattern]:
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+
+    return [
+        GitIgnoreSpecPattern(_without_self(line))
+        for line in lines
+        if line.strip() and not line.startswith("#")
+    ]
+
+
+def _without_self(line: str) -> str:
+    """Turn `a/**`, which for pathspec means the folder `a` as well, into `a/*`."""
+    line = line.rstrip("\r\n")
+    if line.endswith("/**") and not line.startswith("!"):
+        return line[:-1]
+    return line
+
+
+def _lines(folder: Path) -> list[str]:
+    lines: list[str] = []
+    for name in IGNORE_FILES:
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            lines += path.read_text("utf-8-sig", "surrogateescape").split("\n")
+        except OSError as error:
+            raise PermissionDenied(
+                f"The ignore file can't be read: {error.strerror}.", where=str(path)
+            ) from error
+    return lines
+
+
+def _problem(root: Path, path: Path, name: str, found: os.stat_result) -> str:
+    """Say why an entry can't travel, or nothing."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8"
+    if stat.S_ISLNK(found.st_mode):
+        return _link_problem(root, path)
+    if stat.S_ISREG(found.st_mode):
+        effective = os.access in os.supports_effective_ids
+        return "" if os.access(path, os.R_OK, effective_ids=effective) else "it can't be read"
+    return ODD_KINDS.get(stat.S_IFMT(found.st_mode), "it is neither a file nor a link")
+
+
+def _link_problem(root: Path, path: Path) -> str:
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, before Python 3.13
+        return "it is a link to nothing"
+    if path.readlink().is_absolute() or not target.is_relative_to(root):
+        return "it is a link that leaves the folder"
+    return ""
