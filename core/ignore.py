@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,8 +14,6 @@ from llmcloud.runtime.errors import NotFound, PermissionDenied
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
-
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 IGNORE_FILES = (".gitignore", ".llmcloudignore")
 ODD_KINDS = {
@@ -66,18 +66,33 @@ class _Folder(NamedTuple):
     name: str  # relative to the root, empty or ending in "/"
 
 
+class _Pattern(NamedTuple):
+    regex: re.Pattern[str]
+    ignores: bool
+    inside_only: bool  # `a/**` means what is in `a`, where pathspec means `a` too
+
+    def means(self, name: str) -> bool:
+        """Tell whether the pattern names this very entry; its folders were judged before it."""
+        if self.inside_only:
+            return self.regex.search(name.rstrip("/")) is not None
+        return any(
+            match.groupdict().get("ps_d") is None or match.end("ps_d") == len(name)
+            for match in self.regex.finditer(name)
+        )
+
+
 class _Rules(NamedTuple):
     """The patterns of one folder, in their order; names are matched relative to `anchor`."""
 
     anchor: str
-    patterns: list[GitIgnoreSpecPattern]
+    patterns: list[_Pattern]
 
     def verdict(self, name: str) -> bool | None:
         """Tell whether `name` (a folder's ends in `/`) is ignored; None when no pattern says."""
         relative = name[len(self.anchor) :]
         for pattern in reversed(self.patterns):
-            if _matches(pattern, relative):
-                return pattern.include
+            if pattern.means(relative):
+                return pattern.ignores
         return None
 
 
@@ -113,32 +128,22 @@ def _is_ignored(name: str, rules: list[_Rules]) -> bool:
     return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
-def _matches(pattern: GitIgnoreSpecPattern, name: str) -> bool:
-    """Tell whether the pattern means this very entry; its folders were judged before it."""
-    if pattern.regex is None:
-        return False
-    return any(
-        (match.groupdict().get("ps_d") is None or match.end("ps_d") == len(name))
-        for match in pattern.regex.finditer(name)
-    )
+def _compile(lines: Iterable[str]) -> list[_Pattern]:
+    """Compile the lines; one that is no pattern means nothing, as for git."""
+    found: list[_Pattern] = []
+    for line in lines:
+        with contextlib.suppress(ValueError, re.error):
+            found += _compiled(line.rstrip("\r"))
+    return found
 
 
-def _compile(lines: Iterable[str]) -> list[GitIgnoreSpecPattern]:
+def _compiled(text: str) -> list[_Pattern]:
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
-    return [
-        GitIgnoreSpecPattern(_without_self(line))
-        for line in lines
-        if line.strip() and not line.startswith("#")
-    ]
-
-
-def _without_self(line: str) -> str:
-    """Turn `a/**`, which for pathspec means the folder `a` as well, into `a/*`."""
-    line = line.rstrip("\r\n")
-    if line.endswith("/**") and not line.startswith("!"):
-        return line[:-1]
-    return line
+    found = GitIgnoreSpecPattern(text)
+    if found.regex is None or found.include is None:
+        return []
+    return [_Pattern(found.regex, found.include, inside_only=text.endswith("/**"))]
 
 
 def _lines(folder: Path) -> list[str]:
