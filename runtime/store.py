@@ -1,8 +1,4 @@
-"""The object store a job lives in, and its `file://` form.
-
-The contract is the smallest that S3, GCS, Azure Blob and a folder share. It lies here and not
-in core because the node needs it too, with nothing but the standard library.
-"""
+"""The store a job lives in: opening one by its URL, and the form it has in a folder."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
+import time
 import uuid
-from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from llmcloud.runtime.errors import (
     Conflict,
@@ -28,99 +24,40 @@ from llmcloud.runtime.errors import (
     StoreGone,
     Unavailable,
 )
+from llmcloud.runtime.objects import (
+    COPY_CHUNK_BYTES,
+    PRIVATE,
+    Blob,
+    Entry,
+    ObjectStore,
+    check_key,
+    check_prefix,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-COPY_CHUNK_BYTES = 1 << 20
+__all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
+
+LOCKS = 16
+STALE_S = 86_400.0
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One object of a listing; `modified_at` is seconds since the epoch."""
-
-    key: str
-    size: int
-    modified_at: float
-
-
-@dataclass(frozen=True)
-class Blob:
-    """An object's bytes, and the tag that a conditional write must name."""
-
-    data: bytes
-    etag: str
-
-
-class ObjectStore(ABC):
-    """Objects by key. Keys are `/`-separated, relative, without `.` or `..` segments.
-
-    Every method raises NotFound, Conflict, PermissionDenied, InvalidRequest, StoreFull, StoreGone
-    or Unavailable, and nothing else for what the world does. A write is whole or absent: no
-    reader ever sees half an object.
-    """
-
-    url: str
-
-    @abstractmethod
-    def create(self) -> None:
-        """Create the store if it is absent."""
-
-    @abstractmethod
-    def get(self, key: str) -> Blob:
-        """Return a whole object; for small ones."""
-
-    @abstractmethod
-    def read(self, key: str, start: int, size: int) -> bytes:
-        """Return at most `size` bytes from offset `start`; empty at or past the end."""
-
-    @abstractmethod
-    def put(
-        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
-    ) -> str:
-        """Write an object and return its etag; Conflict when the condition does not hold."""
-
-    @abstractmethod
-    def put_file(self, key: str, path: Path) -> str:
-        """Write an object from a file and return the SHA-256 of the bytes sent.
-
-        Raises OSError, untranslated, when the file itself can't be opened.
-        """
-
-    @abstractmethod
-    def head(self, key: str) -> Entry:
-        """Return an object's size and time."""
-
-    @abstractmethod
-    def objects(self, prefix: str = "", *, start_after: str = "") -> Iterator[Entry]:
-        """Yield the objects under a prefix in the order of their keys."""
-
-    @abstractmethod
-    def folders(self, prefix: str) -> list[str]:
-        """Return the names one level under `prefix` (which ends in `/`) that hold objects."""
-
-    @abstractmethod
-    def delete(self, key: str) -> None:
-        """Delete an object; one that is absent is deleted already."""
-
-    def exists(self, key: str) -> bool:
-        """Tell whether an object is there."""
-        try:
-            self.head(key)
-        except NotFound:
-            return False
-        return True
-
-    def get_file(self, key: str, path: Path) -> str:
-        """Write an object's bytes to a file and return their SHA-256; resumes nothing."""
-        digest = hashlib.sha256()
-        with path.open("wb") as out:
-            offset = 0
-            while chunk := self.read(key, offset, COPY_CHUNK_BYTES * 8):
-                out.write(chunk)
-                digest.update(chunk)
-                offset += len(chunk)
-        return digest.hexdigest()
+def open_store(url: str) -> ObjectStore:
+    """Return the store at a URL without creating it; InvalidRequest for an unknown scheme."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidRequest(f"{url!r} is not a URL: {error}.") from error
+    path = Path(os.fsdecode(unquote_to_bytes(parts.path)))
+    if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not path.is_absolute():
+        raise InvalidRequest(
+            f"{url} is not a store that this version can use.",
+            fix="Use a file:// URL with an absolute path, file:///path/to/folder.",
+        )
+    if "\0" in str(path) or parts.query or parts.fragment:
+        raise InvalidRequest(f"{url!r} is no store: write `?`, `#` as %3F, %23, and no %00.")
+    return FileStore(path)
 
 
 class FileStore(ObjectStore):
@@ -128,22 +65,31 @@ class FileStore(ObjectStore):
 
     `.llmcloud/` inside it holds what is no object: a marker (its absence means that the store was
     deleted, so that a late writer does not bring half of it back), locks, and files being written.
+    All that it makes is its owner's alone. An object can't lie under another's key (`a`, `a/b`).
     """
-
-    PRIVATE = ".llmcloud"
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        self.url = "file://" + quote(str(self.root))
-        self._marker = self.root / self.PRIVATE / "store"
+        self.url = "file://" + quote(os.fsencode(self.root))
+        self._private = self.root / PRIVATE
+        self._marker = self._private / "store"
 
     def create(self) -> None:
-        with self._translated(str(self.root)):
-            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with self._translated("the store itself"):
+            try:
+                self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise InvalidRequest(
+                    f"No store can be made here: {error.strerror}.",
+                    where=self.url,
+                    fix="Choose another folder, with LLMCLOUD_HOME or `store:`.",
+                ) from error
             for folder in ("", "tmp", "locks"):
-                (self.root / self.PRIVATE / folder).mkdir(exist_ok=True)
-            with contextlib.suppress(FileExistsError), self._marker.open("x") as marker:
-                marker.write("llmcloud store, format 1\n")
+                (self._private / folder).mkdir(exist_ok=True, mode=0o700)
+            for shard in range(LOCKS):  # now, so that deleting works on a full disk
+                self._lock(shard).touch(mode=0o600)
+            self._marker.touch(mode=0o600)
+            self._sweep()
 
     def get(self, key: str) -> Blob:
         path = self._path(key)
@@ -157,21 +103,30 @@ class FileStore(ObjectStore):
             file.seek(start)
             return file.read(size)
 
+    def get_file(self, key: str, path: Path) -> str:
+        digest = hashlib.sha256()
+        with self._translated(key):
+            source = self._path(key).open("rb")  # opened once: a rewrite can't mix two versions
+        with source, path.open("wb") as out:
+            while chunk := source.read(COPY_CHUNK_BYTES):
+                out.write(chunk)
+                digest.update(chunk)
+        return digest.hexdigest()
+
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str:
         path = self._path(key)
-        conditional = if_absent or if_match is not None
         with self._translated(key), self._temporary() as temporary:
             with temporary.open("wb") as file:
                 file.write(data)
-                if conditional:
+                if if_absent or if_match is not None:
                     file.flush()
                     os.fsync(file.fileno())
-            with self._locked(key) if conditional else contextlib.nullcontext():
-                if if_match is not None and _etag(path.read_bytes()) != if_match:
+            with self._locked(key):
+                if if_match is not None and _etag_at(path) != if_match:
                     raise Conflict("The object is no longer what was read.", where=key)
-                if if_absent and path.exists():
+                if if_absent and path.is_file():
                     raise Conflict("The object exists already.", where=key)
                 self._rename(temporary, path)
         return _etag(data)
@@ -184,37 +139,47 @@ class FileStore(ObjectStore):
                 while chunk := source.read(COPY_CHUNK_BYTES):
                     file.write(chunk)
                     digest.update(chunk)
-            self._rename(temporary, target)
+            with self._locked(key):
+                self._rename(temporary, target)
         return digest.hexdigest()
 
     def head(self, key: str) -> Entry:
         path = self._path(key)
         with self._translated(key):
             found = path.stat()
-            if not path.is_file():
-                raise NotFound("There is no such object.", where=key)
+            if not stat.S_ISREG(found.st_mode):
+                raise NotFound("There is no such object.", where=f"{self.url}, {key}")
         return Entry(key, found.st_size, found.st_mtime)
 
     def objects(self, prefix: str = "", *, start_after: str = "") -> Iterator[Entry]:
+        check_prefix(prefix)
         self._check_present()
-        folder, _, _ = prefix.rpartition("/")
+        folder, slash, _ = prefix.rpartition("/")
         with self._translated(prefix):
-            for entry in _walk(self.root / folder, folder + "/" if folder else ""):
-                if entry.key.startswith(prefix) and entry.key > start_after:
-                    yield entry
+            yield from _walk(self.root / folder, folder + slash, prefix, start_after)
+        self._check_present()  # or else what is being removed would pass for a short listing
 
     def folders(self, prefix: str) -> list[str]:
+        check_prefix(prefix)
+        if prefix and not prefix.endswith("/"):
+            raise InvalidRequest(f"{prefix!r} names no folder: it does not end in `/`.")
         self._check_present()
-        try:
-            with os.scandir(self.root / prefix) as found:
-                return sorted(e.name for e in found if e.is_dir() and e.name != self.PRIVATE)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
+        with self._translated(prefix):
+            found = [each for each in _scan(self.root / prefix) if each.name != PRIVATE]
+            return sorted(
+                each.name
+                for each in found
+                if each.is_dir(follow_symlinks=False) and _holds_objects(each.path)
+            )
 
     def delete(self, key: str) -> None:
         path = self._path(key)
+        self._check_present()
         with self._translated(key):
-            with contextlib.suppress(FileNotFoundError):
+            with (
+                self._locked(key),
+                contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
+            ):
                 path.unlink()
             for parent in path.parents:
                 if parent == self.root:
@@ -225,62 +190,88 @@ class FileStore(ObjectStore):
                     break
 
     def _path(self, key: str) -> Path:
-        parts = key.split("/")
-        if any(part in {"", ".", ".."} for part in parts) or "\0" in key:
-            raise InvalidRequest(f"{key!r} can't be the name of an object.", where=self.url)
-        if parts[0] == self.PRIVATE:
-            raise InvalidRequest(f"{self.PRIVATE}/ is the store's own.", where=self.url)
-        return self.root.joinpath(*parts)
+        check_key(key)
+        return self.root / key
 
     def _check_present(self) -> None:
-        if not self._marker.exists():
-            raise StoreGone(
-                "There is no store here (any more).",
-                where=self.url,
-                fix="Mount it again if it was unmounted; what was only in it is gone otherwise.",
-            )
+        with self._translated("the store itself"):
+            try:
+                self._marker.stat()
+            except (FileNotFoundError, NotADirectoryError):
+                raise StoreGone(
+                    "There is no store here (any more).",
+                    where=self.url,
+                    fix="Mount it again if it was unmounted; else what was only in it is gone.",
+                ) from None
 
     @contextlib.contextmanager
     def _temporary(self) -> Iterator[Path]:
-        """Yield a path whose file is gone afterwards unless it was renamed away."""
+        """Yield a new file that is gone afterwards unless it was renamed away."""
         self._check_present()
-        path = self.root / self.PRIVATE / "tmp" / uuid.uuid4().hex
+        path = self._private / "tmp" / uuid.uuid4().hex
         try:
+            path.touch(mode=0o600, exist_ok=False)
             yield path
         finally:
             path.unlink(missing_ok=True)
 
+    def _sweep(self) -> None:
+        """Remove what writers that were killed have left half written."""
+        for each in _scan(self._private / "tmp"):
+            with contextlib.suppress(FileNotFoundError):
+                if each.stat().st_mtime < time.time() - STALE_S:
+                    Path(each.path).unlink()
+
+    def _lock(self, shard: int) -> Path:
+        return self._private / "locks" / f"{shard:02d}"
+
     @contextlib.contextmanager
     def _locked(self, key: str) -> Iterator[None]:
-        """Hold the lock that every conditional write of this key takes."""
-        shard = hashlib.sha256(key.encode()).hexdigest()[:2]
-        with (self.root / self.PRIVATE / "locks" / shard).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        """Hold the lock that every write and deletion of this key takes."""
+        shard = hashlib.sha256(key.encode()).digest()[0] % LOCKS
+        with self._lock(shard).open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:  # closing it would not do: a child forked meanwhile has it open too
+                fcntl.flock(file, fcntl.LOCK_UN)
 
     def _rename(self, source: Path, target: Path) -> None:
-        for _ in range(16):  # a delete may remove the empty folder that we just made
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):
-                source.replace(target)
-                return
+        try:
+            for _ in range(100):  # a deletion may remove the empty folders that we just made
+                with contextlib.suppress(FileNotFoundError):
+                    source.replace(target)
+                    return
+                self._check_present()
+                with contextlib.suppress(FileNotFoundError):
+                    self._make_folders(target.parent)
+        except (NotADirectoryError, IsADirectoryError) as error:
+            raise InvalidRequest(
+                "A folder can't hold an object and others under its name.",
+                where=f"{self.url}, {target.relative_to(self.root)}",
+            ) from error
         raise Unavailable("The folder of the object vanishes again and again.", where=str(target))
+
+    def _make_folders(self, folder: Path) -> None:
+        """Make a folder and its parents, but never the root: a store that is gone stays gone."""
+        if folder == self.root:
+            return
+        self._make_folders(folder.parent)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
         try:
             yield
-        except Failure:
-            raise
         except OSError as error:
             raise self._translate(error, key) from error
 
     def _translate(self, error: OSError, key: str) -> Failure:
         where = f"{self.url}, {key}"
         match error.errno:
-            case errno.ENOENT | errno.ENOTDIR:
-                if not self._marker.exists() and key != str(self.root):
-                    return StoreGone("There is no store here (any more).", where=self.url)
+            case errno.ENOENT | errno.ENOTDIR | errno.EISDIR:
+                self._check_present()
                 return NotFound("There is no such object.", where=where)
             case errno.ENOSPC | errno.EDQUOT:
                 return StoreFull(
@@ -294,42 +285,61 @@ class FileStore(ObjectStore):
                     where=where,
                     fix="Make the folder yours, or choose another with LLMCLOUD_HOME.",
                 )
-            case errno.EISDIR | errno.EEXIST | errno.ENAMETOOLONG:
-                return InvalidRequest(
-                    f"A folder can't hold an object of this name: {error.strerror}.", where=where
-                )
+            case errno.ENAMETOOLONG:
+                return InvalidRequest("The path of the object is too long.", where=where)
             case _:
                 return Unavailable(f"The store's disk failed: {error.strerror}.", where=where)
-
-
-def open_store(url: str) -> ObjectStore:
-    """Return the store at a URL without creating it; InvalidRequest for an unknown scheme."""
-    parts = urlsplit(url)
-    if parts.scheme != "file" or parts.netloc not in {"", "localhost"}:
-        raise InvalidRequest(
-            f"{url} is not a store that this version can use.", fix="Use a file:// URL."
-        )
-    return FileStore(Path(unquote(parts.path)))
 
 
 def _etag(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:32]
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[Entry]:
-    """Yield the files under a folder in the order of their keys, one folder in memory a level."""
+def _etag_at(path: Path) -> str | None:
+    try:
+        return _etag(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _walk(folder: Path, at: str, prefix: str, start_after: str) -> Iterator[Entry]:
+    """Yield the files under a folder, whose key is `at`, one folder in memory a level.
+
+    A folder sorts as its keys do, with its slash: "a.txt" < "a/b" < "a0".
+    """
+    children = [(at + e.name + "/" * e.is_dir(follow_symlinks=False), e) for e in _scan(folder)]
+    for key, child in sorted(children, key=lambda pair: pair[0]):
+        if not key.endswith("/"):
+            if key.startswith(prefix) and key > start_after and (entry := _entry(key, child)):
+                yield entry
+        elif (
+            (key.startswith(prefix) or prefix.startswith(key))
+            and (key > start_after or start_after.startswith(key))
+            and key != PRIVATE + "/"
+        ):
+            yield from _walk(Path(child.path), key, prefix, start_after)
+
+
+def _entry(key: str, file: os.DirEntry[str]) -> Entry | None:
+    try:
+        found = file.stat(follow_symlinks=False)
+    except FileNotFoundError:  # deleted since it was listed
+        return None
+    return Entry(key, found.st_size, found.st_mtime) if stat.S_ISREG(found.st_mode) else None
+
+
+def _holds_objects(folder: str) -> bool:
+    return any(
+        each.is_file(follow_symlinks=False)
+        or (each.is_dir(follow_symlinks=False) and _holds_objects(each.path))
+        for each in _scan(folder)
+    )
+
+
+def _scan(folder: str | Path) -> list[os.DirEntry[str]]:
+    """Return what a folder holds; nothing when it is gone or none."""
     try:
         with os.scandir(folder) as found:
-            # A folder sorts as its keys do, with its slash: "a.txt" < "a/b" < "a0".
-            children = sorted((e.name + "/" * e.is_dir(), e) for e in found)
+            return list(found)
     except (FileNotFoundError, NotADirectoryError):
-        return
-    for name, child in children:
-        if name == FileStore.PRIVATE + "/" and not prefix:
-            continue
-        if name.endswith("/"):
-            yield from _walk(Path(child.path), prefix + name)
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            stat = child.stat()
-            yield Entry(prefix + name, stat.st_size, stat.st_mtime)
+        return []

@@ -1,0 +1,107 @@
+"""The virtual environment of a job: made by its setup, kept while what it was made from is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+# Files that say what a setup installs, whether or not it names them.
+REQUIREMENT_FILES = (
+    "requirements*.txt",
+    "constraints*.txt",
+    "pyproject.toml",
+    "setup.py",
+    "setup.cfg",
+    "*.lock",
+    "environment*.y*ml",
+)
+READY = "llmcloud-ready"
+
+
+class SetupFailed(Exception):
+    """The setup command ended with `exit_code`, which is not 0."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(f"setup ended with exit code {exit_code}")
+        self.exit_code = exit_code
+
+
+def prepare(
+    setup: str,
+    code: Path,
+    environments: Path,
+    own: str,
+    run: Callable[[str, Path | None], int],
+) -> Path | None:
+    """Return the folder of the job's virtual environment; None when the job has no setup.
+
+    `run` executes a shell command in an environment and returns its exit code. `own` is the
+    folder name to use when the environment can't be shared with later jobs. Raises SetupFailed.
+    """
+    if not setup.strip():
+        return None
+    environments.mkdir(parents=True, exist_ok=True)
+    folder = environments / (own if _installs_the_code(setup, code) else key(setup, code))
+    with _lock(folder.with_suffix(".lock")):
+        if (folder / READY).exists():
+            (folder / READY).touch()  # when it was last used
+            return folder
+        shutil.rmtree(folder, ignore_errors=True)
+        make = [sys.executable, "-m", "venv", "--system-site-packages", str(folder)]
+        exit_code = run(shlex.join(make), None) or run(setup, folder)
+        if exit_code:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise SetupFailed(exit_code)
+        (folder / READY).touch()
+    return folder
+
+
+def key(setup: str, code: Path) -> str:
+    """Return the name of the environment that these inputs make."""
+    digest = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{setup}".encode())
+    named = {code / word for word in _words(setup)}
+    patterns = (code.glob(pattern) for pattern in REQUIREMENT_FILES)
+    files = {path for paths in patterns for path in paths} | named
+    for path in sorted(path for path in files if path.is_file()):
+        digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _installs_the_code(setup: str, code: Path) -> bool:
+    """Tell whether a setup names a folder of the code, so that any change of code may matter."""
+    folders = [code / word for word in _words(setup) if not Path(word).is_absolute()]
+    return any(folder.is_dir() for folder in folders)
+
+
+def _words(setup: str) -> list[str]:
+    try:
+        words = shlex.split(setup, comments=True)
+    except ValueError:
+        words = setup.split()
+    bare = [word.rstrip(";").partition("[")[0] for word in words]  # .[extra] installs .
+    return [word for word in bare if word and len(word) < 256 and "\0" not in word]
+
+
+def activate(environ: Mapping[str, str], folder: Path | None) -> dict[str, str]:
+    """Return `environ` with a virtual environment in front, as its activate script would."""
+    if folder is None:
+        return dict(environ)
+    path = f"{folder / 'bin'}{os.pathsep}{environ.get('PATH', os.defpath)}"
+    return {**environ, "VIRTUAL_ENV": str(folder), "PATH": path}
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,184 @@
+"""Processes as the kernel knows them: identity that survives pid reuse, trees, and their end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROC = Path("/proc")
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+KILL_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A process for good: a pid is used again, a pid with its start time is not.
+
+    `started` is in clock ticks since boot (proc(5), field 22 of stat), 0 where there is no /proc.
+    """
+
+    pid: int
+    started: int
+
+    @property
+    def is_alive(self) -> bool:
+        """Tell whether this very process still runs (a zombie does not)."""
+        if not PROC.is_dir():
+            return _answers(self.pid)
+        stat = _stat(self.pid)
+        return stat is not None and stat.started == self.started and stat.state not in "ZX"
+
+
+@dataclass(frozen=True)
+class _Stat:
+    pid: int
+    state: str
+    parent: int
+    session: int
+    started: int
+
+
+def identify(pid: int) -> Identity:
+    """Return the identity of a process that runs now."""
+    stat = _stat(pid)
+    return Identity(pid, stat.started if stat else 0)
+
+
+def become_subreaper() -> None:
+    """Have orphans below this process come to it instead of to init, so that it can end them."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the pids of all processes below one."""
+    children: dict[int, list[int]] = {}
+    for stat in _all_stats():
+        children.setdefault(stat.parent, []).append(stat.pid)
+    found, pending = [], [pid]
+    while pending:
+        below = children.get(pending.pop(), [])
+        found += below
+        pending += below
+    return found
+
+
+def tagged(variable: str, value: str) -> list[Identity]:
+    """Return this user's processes that were started with `variable=value` in their environment."""
+    wanted = f"{variable}={value}".encode()
+    found = []
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            if wanted in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                found.append(identify(pid))
+    return [each for each in found if each.is_alive]
+
+
+def tag_values(variable: str) -> set[str]:
+    """Return every value that `variable` has in the environment of this user's processes."""
+    start = f"{variable}=".encode()
+    values = set()
+    for pid in _pids():
+        with contextlib.suppress(OSError):
+            for entry in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                if entry.startswith(start):
+                    values.add(entry[len(start) :].decode(errors="replace"))
+    return values
+
+
+def signal_session(leader: int, number: signal.Signals) -> None:
+    """Send a signal to every process of the session that `leader` started."""
+    for stat in _all_stats():
+        if stat.session == leader:
+            send(stat.pid, number)
+    if not PROC.is_dir():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, number)
+
+
+def kill_below(pid: int) -> None:
+    """SIGKILL everything below a process and wait until it is gone.
+
+    Rounds, because what is killed may just have forked.
+    """
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while time.monotonic() < deadline:
+        _reap()
+        left = [each for each in descendants(pid) if identify(each).is_alive]
+        if not left:
+            return
+        for each in left:
+            send(each, signal.SIGKILL)
+        time.sleep(0.01)
+
+
+def kill_all(processes: Iterable[Identity]) -> None:
+    """SIGKILL processes that are not ours to wait for."""
+    for each in processes:
+        if each.is_alive:
+            send(each.pid, signal.SIGKILL)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send a signal; a process that is gone has had it."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+def boot_id() -> str:
+    """Return what tells this boot of the machine from every other; empty if unknown."""
+    with contextlib.suppress(OSError):
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _reap() -> None:
+    """Collect orphans that came to us and have ended.
+
+    Only those with no subprocess.Popen waiting: waitpid by pid of zombies that are not tracked
+    would steal an exit code, so a child that Popen started is left to it.
+    """
+    me = os.getpid()
+    for stat in _all_stats():
+        if stat.parent == me and stat.state == "Z" and stat.session != stat.pid:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(stat.pid, os.WNOHANG)
+
+
+def _pids() -> list[int]:
+    with contextlib.suppress(FileNotFoundError):
+        return [int(name) for name in os.listdir(PROC) if name.isdigit()]  # noqa: PTH208
+    return []
+
+
+def _all_stats() -> list[_Stat]:
+    return [stat for pid in _pids() if (stat := _stat(pid))]
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+    return _Stat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
