@@ -1,0 +1,1 @@
+"""What a training says of itself, from wherever it says it, as one JSON line a step."""

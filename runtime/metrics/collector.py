@@ -1,0 +1,123 @@
+"""All sources of a node's metrics as one stream, the trusted ones first."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from decimal import Decimal
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from llmcloud.runtime.metrics.files import Folders
+from llmcloud.runtime.metrics.metric import Metric, Reading
+from llmcloud.runtime.metrics.stdout import StdoutParser
+from llmcloud.runtime.status import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from llmcloud.runtime.task import MetricPattern
+
+STEPS_KEPT = 10_000
+
+
+class Trust(IntEnum):
+    """Whose word counts where two sources give the same number of the same step."""
+
+    STDOUT = 0
+    FILE = 1
+    EVENTS = 2
+
+
+class Collector:
+    """What a node's training says of itself: lines are fed in, files in `folders` are found.
+
+    Create it before the training starts: files that are there already speak of an earlier run.
+    Not thread-safe. `problems()` tells of patterns that were given up.
+    """
+
+    def __init__(
+        self,
+        patterns: Iterable[MetricPattern] = (),
+        folders: Iterable[Path] = (),
+        total: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._stdout = StdoutParser(patterns)
+        self._folders = Folders(folders)
+        self._total = total
+        self._clock = clock
+        self._seen: OrderedDict[int, dict[str, tuple[Trust, float]]] = OrderedDict()
+        self._new: OrderedDict[int, Metric] = OrderedDict()
+        self._stepless: list[Metric] = []
+
+    def feed(self, line: str) -> None:
+        """Take a line of the training's output; a fragment that ends in `\\r` will do, too."""
+        for reading in self._stdout.feed(line):
+            self._take(reading, Trust.STDOUT)
+
+    def poll(self) -> list[Metric]:
+        """Return what is new since the last call, in the order of the steps.
+
+        One Metric a step; a step comes again only with what a more trusted source adds to it or
+        corrects. Of more than STEPS_KEPT steps between two calls the oldest are dropped.
+        """
+        for reading in self._stdout.flush():
+            self._take(reading, Trust.STDOUT)
+        for trust, readings in self._folders.poll():
+            for reading in readings:
+                self._take(reading, Trust(trust))
+        found = [*self._stepless, *(self._new[step] for step in sorted(self._new))]
+        self._stepless, self._new = [], OrderedDict()
+        return found
+
+    def problems(self) -> list[str]:
+        """Return what the user should know, one sentence each."""
+        return [
+            f"The pattern of the metric {each.name} is too slow and was given up."
+            for each in self._stdout.patterns
+            if each.gave_up
+        ]
+
+    def _take(self, reading: Reading, trust: Trust) -> None:
+        if reading.total is not None:
+            self._total = reading.total
+        ts = rfc3339(self._clock() if reading.at_s is None else reading.at_s)
+        if reading.step is None:
+            if reading.values:
+                self._stepless.append(Metric(ts, None, reading.values, self._total))
+                del self._stepless[:-STEPS_KEPT]
+            return
+        if values := self._news(reading.step, reading.values, trust):
+            before = self._new.get(reading.step)
+            if before is not None:
+                ts, values = before.ts, {**before.values, **values}
+            self._new[reading.step] = Metric(ts, reading.step, values, self._total)
+            if len(self._new) > STEPS_KEPT:
+                self._new.popitem(last=False)
+
+    def _news(self, step: int, values: dict[str, float], trust: Trust) -> dict[str, float]:
+        known = self._seen.setdefault(step, {})
+        news = {}
+        for name, value in values.items():
+            if name in known:
+                before_trust, before = known[name]
+                if trust < before_trust:
+                    continue
+                known[name] = trust, value
+                if _agree(before, value):
+                    continue
+            known[name] = trust, value
+            news[name] = value
+        if len(self._seen) > STEPS_KEPT:
+            self._seen.popitem(last=False)
+        return news
+
+
+def _agree(shown: float, exact: float) -> bool:
+    """Tell whether `shown` may be `exact` with fewer digits, as printed numbers are."""
+    if shown == exact or (shown != shown and exact != exact):
+        return True
+    exponent = Decimal(repr(shown)).as_tuple().exponent
+    return isinstance(exponent, int) and abs(shown - exact) <= 10.0**exponent
