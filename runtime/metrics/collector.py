@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import IntEnum
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ class Collector:
         self._folders = Folders(folders)
         self._total = total
         self._clock = clock
-        self._seen: OrderedDict[int, dict[str, tuple[Trust, float]]] = OrderedDict()
+        self._seen: OrderedDict[int, _Step] = OrderedDict()
         self._new: OrderedDict[int, Metric] = OrderedDict()
         self._stepless: list[Metric] = []
 
@@ -89,29 +90,33 @@ class Collector:
                 self._stepless.append(Metric(ts, None, reading.values, self._total))
                 del self._stepless[:-STEPS_KEPT]
             return
-        if values := self._news(reading.step, reading.values, trust):
+        known = self._seen.setdefault(reading.step, _Step(ts))
+        if values := known.learn(reading.values, trust):
             before = self._new.get(reading.step)
-            if before is not None:
-                ts, values = before.ts, {**before.values, **values}
-            self._new[reading.step] = Metric(ts, reading.step, values, self._total)
-            if len(self._new) > STEPS_KEPT:
-                self._new.popitem(last=False)
+            values = {**before.values, **values} if before else values
+            self._new[reading.step] = Metric(known.ts, reading.step, values, self._total)
+        for kept in (self._seen, self._new):
+            if len(kept) > STEPS_KEPT:
+                kept.popitem(last=False)
 
-    def _news(self, step: int, values: dict[str, float], trust: Trust) -> dict[str, float]:
-        known = self._seen.setdefault(step, {})
+
+@dataclass
+class _Step:
+    """What is known of a step; `ts` is when it was first heard of, also for what corrects it."""
+
+    ts: str
+    _values: dict[str, tuple[Trust, float]] = field(default_factory=dict)
+
+    def learn(self, values: dict[str, float], trust: Trust) -> dict[str, float]:
+        """Take what a source says; return what is new in it."""
         news = {}
         for name, value in values.items():
-            if name in known:
-                before_trust, before = known[name]
-                if trust < before_trust:
-                    continue
-                known[name] = trust, value
-                if _agree(before, value):
-                    continue
-            known[name] = trust, value
-            news[name] = value
-        if len(self._seen) > STEPS_KEPT:
-            self._seen.popitem(last=False)
+            before = self._values.get(name)
+            if before is not None and trust < before[0]:
+                continue
+            self._values[name] = trust, value
+            if before is None or not _agree(before[1], value):
+                news[name] = value
         return news
 
 
