@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import Conflict
+from llmcloud.runtime.errors import Conflict, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,10 +78,16 @@ class Status:
     @classmethod
     def from_json(cls, data: bytes) -> Status:
         """Read the document; fields of a newer version are passed over."""
-        found = json.loads(data)
-        known = {field.name for field in dataclasses.fields(cls)}
-        fields = {key: value for key, value in found.items() if key in known}
-        return cls(**{**fields, "state": State(fields["state"])})
+        try:
+            found = json.loads(data)
+            known = {field.name for field in dataclasses.fields(cls)}
+            fields = {key: value for key, value in found.items() if key in known}
+            return cls(**{**fields, "state": State(fields["state"])})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Unavailable(
+                f"The status of a job can't be read: {error!r}.",
+                fix="If a newer llmcloud wrote it, upgrade this one.",
+            ) from error
 
 
 def now() -> str:
@@ -93,6 +99,11 @@ def rfc3339(epoch_s: float) -> str:
     """Format seconds since the epoch."""
     time = datetime.fromtimestamp(epoch_s, timezone.utc)
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def epoch_s(time: str) -> float:
+    """Return the seconds since the epoch of a time that `rfc3339` wrote."""
+    return datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
 
 
 def read(store: ObjectStore, job_id: str) -> Status:

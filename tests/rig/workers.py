@@ -12,9 +12,12 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmcloud.runtime import status
 from llmcloud.runtime.errors import Conflict
 from llmcloud.runtime.store import ObjectStore, open_store
 
@@ -131,9 +134,17 @@ def flicker(store: ObjectStore, key: str, times: str) -> str:
     return "done"
 
 
+def advance(store: ObjectStore, job: str, *points: str) -> str:
+    """Bring a job to one `ATTEMPT:STATE` after another, in whatever order they come."""
+    for point in points:
+        attempt, _, state = point.partition(":")
+        status.change(store, job, partial(replace, attempt=int(attempt), state=status.State(state)))
+    return "done"
+
+
 def main(url: str, deed: str, *arguments: str) -> None:
     """Do one deed when told to."""
-    deeds = {each.__name__: each for each in (create, count, rewrite, flicker)}
+    deeds = {each.__name__: each for each in (create, count, rewrite, flicker, advance)}
     store = open_store(url)
     print("ready", flush=True)
     sys.stdin.readline()
