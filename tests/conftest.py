@@ -1,0 +1,35 @@
+"""In CI a skipped test is a failed one, unless it stands in the list below."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+# The beginning of a test's id: why CI may skip it.
+MAY_SKIP_IN_CI: dict[str, str] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _failed_if_skipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _failed_if_skipped((yield))
+
+
+def _failed_if_skipped(report: Report) -> Report:
+    expected_failure = hasattr(report, "wasxfail")
+    allowed = report.nodeid.startswith(tuple(MAY_SKIP_IN_CI))
+    if report.skipped and not expected_failure and not allowed and "LLMCLOUD_CI" in os.environ:
+        report.outcome = "failed"
+        report.longrepr = f"Skipped, which CI does not allow: {report.longrepr}"
+    return report
