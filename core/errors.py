@@ -15,13 +15,17 @@ class UsageError(Failure):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a job file; `line` and `column` count from 1, 0 is unknown."""
+    """One thing wrong with a job file; `line` and `column` count from 1, 0 is unknown.
+
+    `source` names where the value came from when that is not the file, like `--set nodes=0`.
+    """
 
     key: str
     message: str
     line: int = 0
     column: int = 0
     hint: str = ""
+    source: str = ""
 
 
 class SpecError(Failure):
@@ -33,6 +37,15 @@ class SpecError(Failure):
         self.path, self.problems = path, problems
         noun = "problem" if len(problems) == 1 else "problems"
         super().__init__(f"{path} has {len(problems)} {noun}.", where=path)
+
+
+def format_problem(path: str, problem: Problem) -> str:
+    """Return `file:line:column: key: message. hint`, without the parts that there are not."""
+    place = problem.source or path
+    if problem.line and not problem.source:
+        place += f":{problem.line}:{problem.column}"
+    said = ". ".join(part for part in (problem.message, problem.hint) if part)
+    return ": ".join(part for part in (place, problem.key, said) if part)
 
 
 class JobFailed(Failure):

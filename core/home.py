@@ -1,0 +1,47 @@
+"""Where llmcloud keeps its things on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOME_VARIABLE = "LLMCLOUD_HOME"
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of local state, and the user's config file beside or in it."""
+
+    root: Path
+    config_file: Path
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Home:
+        """Find it: LLMCLOUD_HOME, else where the platform keeps such things."""
+        if named := environ.get(HOME_VARIABLE):
+            root = Path(named).expanduser().absolute()
+            return cls(root, root / "config.yaml")
+        import platformdirs
+
+        config = platformdirs.user_config_path("llmcloud", appauthor=False)
+        return cls(platformdirs.user_data_path("llmcloud", appauthor=False), config / "config.yaml")
+
+    @property
+    def store_url(self) -> str:
+        """Return the URL of the store of the jobs that run here."""
+        return "file://" + quote(str(self.root / "store"))
+
+    @property
+    def nodes(self) -> Path:
+        """Return the folder of the nodes of local jobs."""
+        return self.root / "nodes"
+
+    @property
+    def venvs(self) -> Path:
+        """Return the folder of the jobs' virtual environments."""
+        return self.root / "venvs"

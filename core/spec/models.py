@@ -1,0 +1,471 @@
+"""The job file as frozen models; docs/spec.md is made from the descriptions here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from llmcloud.core.spec import fields
+from llmcloud.core.spec.fields import invalid
+
+ROLES = ("chief", "worker", "ps", "evaluator")  # the order of the ranks
+RESERVED = "LLMCLOUD_"
+ONE_PROCESS_LAUNCHERS = ("none", "tensorflow", "parameter-server")
+
+T = TypeVar("T")
+Many = Annotated[tuple[T, ...], Field(strict=False)]  # written as a list
+Nodes = Annotated[int, Field(ge=1, le=10_000)]
+BY_ALL = {"honoured": "all"}
+BY_CLOUDS = {"honoured": "clouds"}
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Machine(_Model):
+    """What one node is made of."""
+
+    accelerator: fields.Accelerator | None = Field(
+        None,
+        description="GPUs or TPU chips of each node: NAME:COUNT, or none.",
+        examples=["A100:8"],
+        json_schema_extra=BY_ALL,
+    )
+    instance_type: fields.Text | None = Field(
+        None,
+        description="The cloud's own name of a machine, instead of accelerator.",
+        examples=["p4d.24xlarge"],
+        json_schema_extra=BY_CLOUDS,
+    )
+    cpus: fields.Cpus | None = Field(
+        None,
+        description="Virtual CPUs of each node; `8+` is a minimum.",
+        examples=["8+"],
+        json_schema_extra=BY_CLOUDS,
+    )
+    memory: fields.Memory | None = Field(
+        None,
+        description="Memory of each node; `32GB+` is a minimum.",
+        examples=["32GB+"],
+        json_schema_extra=BY_CLOUDS,
+    )
+    disk: fields.Size | None = Field(
+        None,
+        description="The size of each node's disk.",
+        examples=["200GB"],
+        json_schema_extra=BY_CLOUDS,
+    )
+    spot: Literal[True, False, "fallback"] = Field(
+        False,
+        description="Cheaper machines that may be taken away; fallback: spot first, then on demand.",
+        examples=["fallback"],
+        json_schema_extra=BY_CLOUDS,
+    )
+    image: fields.Text | None = Field(
+        None,
+        description="A named image family, the cloud's own id, or a container image.",
+        examples=["pytorch"],
+        json_schema_extra=BY_CLOUDS,
+    )
+
+    @model_validator(mode="after")
+    def _check_one_choice(self) -> Self:
+        if self.accelerator and self.instance_type:
+            raise invalid(
+                "Both accelerator and instance_type choose the machine",
+                "Keep one of them",
+                at=("instance_type",),
+            )
+        return self
+
+
+class Resources(Machine):
+    """The machines, where all nodes are alike."""
+
+    nodes: Nodes = Field(
+        1, description="How many machines.", examples=[2], json_schema_extra=BY_ALL
+    )
+
+
+class Role(Machine):
+    """The machines of one role."""
+
+    count: Nodes = Field(
+        1, description="How many machines of this role.", examples=[3], json_schema_extra=BY_ALL
+    )
+
+
+class Roles(_Model):
+    """The machines, where they differ by role."""
+
+    chief: Role | None = Field(
+        None,
+        description="The node that leads; at most one.",
+        examples=[{"accelerator": "L4:1"}],
+        json_schema_extra=BY_ALL,
+    )
+    worker: Role | None = Field(
+        None,
+        description="The nodes that train.",
+        examples=[{"count": 3, "accelerator": "L4:1"}],
+        json_schema_extra=BY_ALL,
+    )
+    ps: Role | None = Field(
+        None,
+        description="Parameter servers.",
+        examples=[{"count": 1, "cpus": 8}],
+        json_schema_extra=BY_ALL,
+    )
+    evaluator: Role | None = Field(
+        None,
+        description="The nodes that evaluate beside the training.",
+        examples=[{"cpus": 4}],
+        json_schema_extra=BY_ALL,
+    )
+
+    @property
+    def present(self) -> tuple[tuple[str, Role], ...]:
+        """Return the roles that the job has, in the order of their ranks."""
+        all_roles = zip(ROLES, (self.chief, self.worker, self.ps, self.evaluator), strict=True)
+        return tuple((name, role) for name, role in all_roles if role)
+
+    @model_validator(mode="after")
+    def _check_roles(self) -> Self:
+        if not (self.chief or self.worker):
+            raise invalid("No role trains", "Add a worker, or a chief")
+        if self.chief and self.chief.count != 1:
+            raise invalid(
+                "There is one chief only", "Make the others workers", at=("chief", "count")
+            )
+        return self
+
+
+class Code(_Model):
+    """The folder that goes to the nodes."""
+
+    path: fields.Text = Field(
+        ".",
+        description="The folder, relative to the job file's. `.git` never travels; `.gitignore` "
+        "and `.llmcloudignore` are honoured.",
+        examples=["src"],
+        json_schema_extra=BY_ALL,
+    )
+    exclude: Many[fields.Text] = Field(
+        (),
+        description="More patterns to leave out, written as in a .gitignore.",
+        examples=[["*.ipynb"]],
+        json_schema_extra=BY_ALL,
+    )
+    max_size: fields.Size = Field(
+        fields.units.Size(10**9),
+        description="A bigger folder is refused: it most likely holds what should not travel.",
+        examples=["2GB"],
+        json_schema_extra=BY_ALL,
+    )
+
+
+class Data(_Model):
+    """One tree that the training reads."""
+
+    source: fields.DataLocation = Field(
+        description="A local path (relative to the job file's folder), or an s3://, gs://, az:// "
+        "or file:// URL.",
+        examples=["./corpus"],
+        json_schema_extra=BY_ALL,
+    )
+    target: fields.Target = Field(
+        description="Where it appears on the node: relative to the work folder, or absolute.",
+        examples=["data"],
+        json_schema_extra=BY_ALL,
+    )
+    mode: Literal["copy", "mount"] = Field(
+        "copy",
+        description="Copy it before the training starts, or mount it.",
+        examples=["mount"],
+        json_schema_extra=BY_ALL,
+    )
+
+
+class Launcher(_Model):
+    """How the processes of the training are started."""
+
+    name: Literal["none", "torchrun", "mpirun", "tensorflow", "parameter-server"] = Field(
+        "none",
+        description="none runs the command once a node; tensorflow and parameter-server too, with "
+        "TF_CONFIG; torchrun and mpirun start several processes a node.",
+        examples=["torchrun"],
+        json_schema_extra=BY_ALL,
+    )
+    processes: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None,
+        description="Processes a node, for torchrun and mpirun; left out, one an accelerator "
+        "(one a node for TPUs, or without any).",
+        examples=[2],
+        json_schema_extra=BY_ALL,
+    )
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> Self:
+        if self.name in ONE_PROCESS_LAUNCHERS and (self.processes or 1) > 1:
+            raise invalid(
+                f"The launcher {self.name} starts one process a node",
+                "Use torchrun or mpirun for several",
+                at=("processes",),
+            )
+        return self
+
+
+class Checkpoints(_Model):
+    """What is saved while the training runs."""
+
+    path: fields.FolderInside = Field(
+        "checkpoints",
+        description="The folder of the checkpoints, relative to the code.",
+        examples=["checkpoints"],
+        json_schema_extra=BY_ALL,
+    )
+    interval: fields.Duration = Field(
+        fields.units.Duration(60),
+        description="How often to look for a new checkpoint to ship.",
+        examples=["60s"],
+        json_schema_extra=BY_ALL,
+    )
+    keep: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        3,
+        description="How many of the newest stay in the store; 0 keeps all.",
+        examples=[3],
+        json_schema_extra=BY_ALL,
+    )
+
+
+class Metric(_Model):
+    """A number to read off the lines that the training prints."""
+
+    name: fields.MetricName = Field(
+        description="What to call it.", examples=["loss"], json_schema_extra=BY_ALL
+    )
+    regex: fields.Regex = Field(
+        description="A regular expression whose one group is the number.",
+        examples=["loss=([0-9.]+)"],
+        json_schema_extra=BY_ALL,
+    )
+
+
+class Limits(_Model):
+    """Where the job ends even if the training does not."""
+
+    max_duration: fields.Duration | None = Field(
+        None,
+        description="An attempt that runs longer is stopped, and fails.",
+        examples=["24h"],
+        json_schema_extra=BY_ALL,
+    )
+    max_cost: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
+        None,
+        description="US dollars; a plan that costs more an attempt of max_duration is refused.",
+        examples=[50],
+        json_schema_extra=BY_CLOUDS,
+    )
+    retries: Annotated[int, Field(ge=0, le=1000)] = Field(
+        0,
+        description="How often a failed attempt is tried again, from its newest checkpoint; "
+        "machines that were taken away do not count.",
+        examples=[3],
+        json_schema_extra=BY_ALL,
+    )
+
+
+class JobSpec(_Model):
+    """A job file."""
+
+    name: fields.Name = Field(
+        description="What the job is called: up to 40 of a-z, 0-9 and -.",
+        examples=["gpt2-finetune"],
+        json_schema_extra=BY_ALL,
+    )
+    provider: fields.Providers = Field(
+        ("local",),
+        description="Where to run: one of local, aws, gcp, azure, edge, any; or several in order "
+        "of preference. Left out: LLMCLOUD_PROVIDER, else the user's config file, else local.",
+        examples=["aws", ["aws", "gcp"]],
+        json_schema_extra=BY_ALL,
+    )
+    service: Literal["vm", "managed"] = Field(
+        "vm",
+        description="Machines of your own, or the cloud's training service.",
+        examples=["managed"],
+        json_schema_extra=BY_CLOUDS,
+    )
+    region: fields.Regions = Field(
+        (),
+        description="A region, or several in order of preference. Left out: the user's config "
+        "file, else any that the catalog offers.",
+        examples=["us-east-1", ["us-east-1", "us-west-2"]],
+        json_schema_extra=BY_CLOUDS,
+    )
+    resources: Resources = Field(
+        Resources(),
+        description="The machines, where all nodes are alike.",
+        json_schema_extra=BY_ALL,
+    )
+    roles: Roles | None = Field(
+        None,
+        description="The machines, where they differ by role; instead of resources.",
+        json_schema_extra=BY_ALL,
+    )
+    code: Annotated[Code, fields.from_text("path", str | Code)] = Field(
+        Code(),
+        description="The folder that goes to the nodes; a text is its path.",
+        examples=["."],
+        json_schema_extra=BY_ALL,
+    )
+    data: Many[Data] = Field((), description="What the training reads.", json_schema_extra=BY_ALL)
+    setup: fields.Text = Field(
+        "",
+        description="Shell commands that run once before the training, in a virtual environment.",
+        examples=["pip install -r requirements.txt"],
+        json_schema_extra=BY_ALL,
+    )
+    run: fields.Text = Field(
+        description="The shell command that trains; `{hyperparameters}` in it becomes "
+        "`--learning_rate=0.0003 --batch_size=32`.",
+        examples=["python train.py {hyperparameters}"],
+        json_schema_extra=BY_ALL,
+    )
+    launcher: Annotated[Launcher, fields.from_text("name", str | Launcher)] = Field(
+        Launcher(),
+        description="How the training is started; a text is the launcher's name.",
+        examples=["torchrun", {"name": "torchrun", "processes": 2}],
+        json_schema_extra=BY_ALL,
+    )
+    hyperparameters: dict[fields.Parameter, fields.Scalar] = Field(
+        {},
+        description="Numbers, texts and booleans that the training gets as a JSON file, in its "
+        "environment, and in place of `{hyperparameters}`.",
+        examples=[{"learning_rate": 3.0e-4, "batch_size": 32}],
+        json_schema_extra=BY_ALL,
+    )
+    env: dict[fields.Variable, str] = Field(
+        {},
+        description="Environment variables. Numbers and booleans need quotes, so that 1.10 stays "
+        "1.10.",
+        examples=[{"TOKENIZERS_PARALLELISM": "false"}],
+        json_schema_extra=BY_ALL,
+    )
+    secrets: Many[fields.Variable] = Field(
+        (),
+        description="Names of environment variables whose values come from the submitter's "
+        "environment, or the cloud's secret store, and are never written down.",
+        examples=[["HF_TOKEN"]],
+        json_schema_extra=BY_ALL,
+    )
+    checkpoints: Checkpoints = Field(
+        Checkpoints(),
+        description="What is saved while the training runs.",
+        json_schema_extra=BY_ALL,
+    )
+    outputs: Many[fields.FolderInside] = Field(
+        (),
+        description="Files and folders to keep at the end, relative to the code.",
+        examples=[["results/"]],
+        json_schema_extra=BY_ALL,
+    )
+    metrics: Many[Metric] = Field(
+        (),
+        description="Numbers to read off the output, beside those that are found unasked.",
+        json_schema_extra=BY_ALL,
+    )
+    limits: Limits = Field(
+        Limits(),
+        description="Where the job ends even if the training does not.",
+        json_schema_extra=BY_ALL,
+    )
+    labels: dict[fields.Label, fields.LabelValue] = Field(
+        {},
+        description="Tags of every resource that the job makes.",
+        examples=[{"team": "nlp"}],
+        json_schema_extra=BY_CLOUDS,
+    )
+    store: fields.StoreUrl | None = Field(
+        None,
+        description="The URL of the object store to keep the job in. Left out: the user's config "
+        "file, else the provider's own.",
+        examples=["file:///mnt/jobs"],
+        json_schema_extra=BY_ALL,
+    )
+
+    def role_list(self) -> tuple[str, ...]:
+        """Return the role of each rank: chief, workers, ps, evaluators."""
+        if not self.roles:
+            return ("worker",) * self.resources.nodes
+        return tuple(name for name, role in self.roles.present for _ in range(role.count))
+
+    def machines(self) -> tuple[Machine, ...]:
+        """Return what the nodes are made of, one a role."""
+        return tuple(role for _, role in self.roles.present) if self.roles else (self.resources,)
+
+    def accelerators_per_node(self) -> int:
+        """Return the accelerators of the best equipped node."""
+        return max(m.accelerator.count if m.accelerator else 0 for m in self.machines())
+
+    def processes_per_node(self) -> int:
+        """Return how many processes the launcher starts on each node."""
+        if self.launcher.name in ONE_PROCESS_LAUNCHERS:
+            return 1
+        tpu = any(m.accelerator and m.accelerator.is_tpu for m in self.machines())
+        return self.launcher.processes or (1 if tpu else self.accelerators_per_node() or 1)
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        _check_roles(self)
+        _check_names(self)
+        return self
+
+
+def _check_roles(spec: JobSpec) -> None:
+    if spec.roles and "resources" in spec.model_fields_set:
+        raise invalid("Both resources and roles say what the nodes are", "Keep one", at=("roles",))
+    servers = spec.roles and (spec.roles.ps or spec.roles.evaluator)
+    if servers and spec.launcher.name in {"torchrun", "mpirun"}:
+        raise invalid(
+            f"{spec.launcher.name} treats all nodes alike: it knows no ps and no evaluator",
+            "Use the launcher tensorflow, parameter-server or none",
+            at=("launcher",),
+        )
+    if spec.launcher.name == "parameter-server" and not (spec.roles and spec.roles.ps):
+        raise invalid(
+            "The launcher parameter-server needs parameter servers",
+            "Add roles with ps, and a worker or a chief",
+            at=("launcher",),
+        )
+
+
+def _check_names(spec: JobSpec) -> None:
+    for name in (*spec.env, *spec.secrets):
+        if name.upper().startswith(RESERVED):
+            key = "env" if name in spec.env else "secrets"
+            raise invalid(
+                f"{name}: names in {RESERVED}… are set by llmcloud", "Rename it", at=(key,)
+            )
+    for name in spec.secrets:
+        if name in spec.env:
+            raise invalid(f"{name} is in env too", "Keep it in one of the two", at=("secrets",))
+    _check_once("hyperparameters", map(variable_of, spec.hyperparameters), "in the environment")
+    _check_once("data", (each.target for each in spec.data), "as a target")
+    _check_once("secrets", spec.secrets, "in the list")
+
+
+def _check_once(key: str, names: object, how: str) -> None:
+    counted = Counter(names)  # type: ignore[call-overload]
+    for name, count in counted.items():
+        if count > 1:
+            raise invalid(f"{name} appears {count} times {how}", "Rename or remove one", at=(key,))
+
+
+def variable_of(hyperparameter: str) -> str:
+    """Return the environment variable that carries a hyperparameter."""
+    name = hyperparameter.upper().replace("-", "_").replace(".", "_")
+    return f"{RESERVED}HP_{name}"
