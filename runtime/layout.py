@@ -10,6 +10,8 @@
     jobs/ID/logs/ATTEMPT/RANK/SEQ           segments that only grow
     jobs/ID/metrics/ATTEMPT/RANK/SEQ        JSON lines, segments that only grow
     jobs/ID/checkpoints/STEP/…  + COMPLETE  a checkpoint exists only with its COMPLETE manifest
+    jobs/ID/checkpoints/STEP/.parts/RANK.json  what another node than the first has of it
+    jobs/ID/checkpoints/STEP/.parts/wanted  the first node asks the others for their files
     jobs/ID/outputs/RANK/…
     jobs/ID/control/cancel                  what the command line asks of the nodes
 
@@ -103,6 +105,26 @@ def checkpoints(job_id: str) -> str:
 def checkpoint(job_id: str, step: int) -> str:
     """Return the prefix of one checkpoint."""
     return f"{checkpoints(job_id)}{step:0{STEP_DIGITS}d}/"
+
+
+def checkpoint_complete(job_id: str, step: int) -> str:
+    """Return the key of the manifest that makes a checkpoint one."""
+    return checkpoint(job_id, step) + COMPLETE
+
+
+def checkpoint_parts(job_id: str, step: int) -> str:
+    """Return the prefix of what the nodes say to each other about one checkpoint."""
+    return checkpoint(job_id, step) + ".parts/"
+
+
+def checkpoint_part(job_id: str, step: int, rank: int) -> str:
+    """Return the key of the list of files that one node adds to a checkpoint."""
+    return f"{checkpoint_parts(job_id, step)}{rank:0{RANK_DIGITS}d}.json"
+
+
+def checkpoint_wanted(job_id: str, step: int) -> str:
+    """Return the key by which the first node asks the others for their files of a checkpoint."""
+    return checkpoint_parts(job_id, step) + "wanted"
 
 
 def outputs(job_id: str, rank: int | None = None) -> str:
