@@ -21,6 +21,8 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 ROWS_A_Y_TICK, COLUMNS_AN_X_TICK = 3, 12
 DENSE = 3  # points a column of dots, from where on they are a band around their mean
 DIM, BAND, LINE, RESET = "\x1b[2m", "\x1b[2;36m", "\x1b[1;36m", "\x1b[0m"
+HUGE = 1e100  # not even a diverging loss; NaN is never below it
+TINY = 1e-30
 THOUSANDS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -37,13 +39,13 @@ def loss_curve(
     Many points become a dotted band, from the least to the greatest of each column, around a solid
     line, their mean. What is not finite is left out and counted in the title.
     """
-    finite = [(x, y) for x, y in points if math.isfinite(y) and math.isfinite(x)]
+    finite = [(x, y) for x, y in points if -HUGE < y < HUGE and -HUGE < x < HUGE]
     head = _head(title, finite, len(points) - len(finite))[:width]
     if not finite or width < WIDTH_MIN or height < HEIGHT_MIN:
         return head
     rows = height - 3  # the title, the axis and its labels
     ys = _Scale.over([y for _, y in finite], max(2, rows // ROWS_A_Y_TICK))
-    margin = max(len(label) for _, label in ys.ticks)
+    margin = max([0, *(len(label) for _, label in ys.ticks)])
     columns = width - margin - 2
     xs = _Scale.over([x for x, _ in finite], max(2, columns // COLUMNS_AN_X_TICK), whole=True)
     canvas = _Canvas(columns, rows)
@@ -69,21 +71,28 @@ class _Scale:
     @classmethod
     def over(cls, values: list[float], ticks: int, *, whole: bool = False) -> _Scale:
         low, high = min(values), max(values)
-        if high - low <= 1e-12 * max(abs(low), abs(high)):
-            pad = 1.0 if whole else abs(low) / 10 or 0.5
+        size = max(abs(low), abs(high))
+        if high - low <= max(1e-9 * size, TINY):
+            pad = max(1.0, 1e-6 * size) if whole else size / 10 if size > TINY else 0.5
             low, high = low - (0 if whole else pad), high + pad
         rough = (high - low) / ticks
         power = 10.0 ** math.floor(math.log10(rough))
-        step = next(power * m for m in (1, 2, 5, 10) if power * m >= rough * 0.999)
-        step = max(step, 1.0) if whole else step
-        first = math.ceil(low / step - 1e-9)
-        count = math.floor(high / step + 1e-9) - first + 1
-        marks = [(first + i) * step for i in range(count)]
-        return cls(low, high, [(mark, _label(mark, step)) for mark in marks])
+        steps = [power * m for m in (1, 2, 5, 10)]
+        best = next(i for i, step in enumerate(steps) if step >= rough * 0.999)
+        least = 1.0 if whole else 0.0
+        found = (_marks(low, high, max(step, least)) for step in reversed(steps[: best + 1]))
+        return cls(low, high, next((marks for marks in found if len(marks) > 1), []))
 
     def place(self, value: float) -> float:
         """Return where a value lies between the ends, 0 to 1."""
         return min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
+
+
+def _marks(low: float, high: float, step: float) -> list[tuple[float, str]]:
+    """Return the multiples of a step between two numbers, with their labels."""
+    first = math.ceil(low / step - 1e-9)
+    count = math.floor(high / step + 1e-9) - first + 1
+    return [((first + i) * step, _label((first + i) * step, step)) for i in range(count)]
 
 
 @dataclass
@@ -108,7 +117,7 @@ class _Canvas:
                 first = last = mean
             self._line(before or (column, first), (column, first))
             for y in range(least, greatest + 1):
-                if not dense or (column % 2 == 0 and y % 2 == 0):
+                if not dense or y % 4 == column % 2 * 2:
                     self._dot(column, y)
             before = column, last
 

@@ -53,8 +53,11 @@ class Usage:
         return asdict(self)
 
 
-class UsageMeter:
-    """Samples the machine and the process tree under `pid`; speeds are since the last sample."""
+class Sampler:
+    """Samples the machine and the process tree under `pid`, which is this process by default.
+
+    Speeds are since the last sample.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class UsageMeter:
         proc: Path = PROC,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pid = pid
+        self._pid = os.getpid() if pid is None else pid
         self._folder = folder
         self._proc = proc
         self._clock = clock
@@ -102,9 +105,9 @@ class UsageMeter:
         return round(100.0 * min(max(busy / total, 0.0), 1.0), 1)
 
     def _sample_job(self) -> tuple[float | None, int | None]:
-        if self.pid is None or not self._proc.is_dir():
+        if not self._proc.is_dir():
             return None, None
-        processes = tree(_processes(self._proc), self.pid)
+        processes = tree(_processes(self._proc), self._pid)
         page_bytes, ticks_a_s = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_CLK_TCK")
         memory_bytes = sum(each.resident_pages for each in processes) * page_bytes
         ticks = {each.pid: each.ticks for each in processes}

@@ -95,7 +95,8 @@ def _scalar(value: Fields) -> tuple[str, float] | None:
     number = value.float(SIMPLE_VALUE)
     for tensor in value.messages(TENSOR):
         number = _tensor(read_fields(tensor))
-    return None if number is None else (canonical(tag), number)
+    # Most are 32-bit: 0.3 came as 0.30000001192.
+    return None if number is None else (canonical(tag), float(f"{number:.7g}"))
 
 
 def _tensor(tensor: Fields) -> float | None:

@@ -16,7 +16,7 @@ MARKS = 30
 # Lines that come closer together came in a burst, and tell nothing of the speed.
 MARK_INTERVAL_S = 1.0
 POINTS_MAX = 20_000
-CURVES = ("loss", "eval_loss")
+CURVES = ("loss", "eval_loss", "train_loss")
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,12 @@ class History:
             self._step = metric.step
 
     def curve(self, name: str = "loss") -> list[tuple[float, float]]:
-        """Return (step, value) in the order of the steps; of CURVES only."""
-        return self._curves[name].points()
+        """Return (step, value) in the order of the steps; of CURVES only.
+
+        Where nothing is called loss, it is train_loss, as Lightning's users have it.
+        """
+        points = self._curves[name].points()
+        return self._curves["train_loss"].points() if name == "loss" and not points else points
 
     def progress(self) -> Progress:
         """Return where the training is."""

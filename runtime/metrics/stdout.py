@@ -65,9 +65,7 @@ class StdoutParser:
         return found
 
     def flush(self) -> list[Reading]:
-        """Return what has waited long enough for a bar that did not come."""
-        if self._waiting is None or self._clock() - self._waiting[0] < BAR_FOLLOWS_S:
-            return []
+        """Return what still waits for a bar."""
         return self._settle(None)
 
     def _read(self, line: str, *, nested: bool) -> list[Reading]:
