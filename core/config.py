@@ -42,7 +42,7 @@ class Config:
         provider = environ.get(PROVIDER_VARIABLE)
         if provider:
             if problem := _wrong_provider(provider):
-                raise SpecError(PROVIDER_VARIABLE, [Problem("", *problem)])
+                raise SpecError(PROVIDER_VARIABLE, [Problem("", problem[0], hint=problem[1])])
             if provider != found.get("provider", provider):
                 found = {}
             found["provider"], sources["provider"] = provider, PROVIDER_VARIABLE

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from llmcloud.core.errors import Problem
 from llmcloud.core.spec import fields, tree
-from llmcloud.core.spec.tree import Node
+from llmcloud.core.spec.fields import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
+
+    from llmcloud.core.spec.tree import Node
 
 Path = tuple[str | int, ...]
 
@@ -40,24 +42,28 @@ _BOUND = {
 def problems(error: ValidationError, model: type[BaseModel], root: Node) -> Iterator[Problem]:
     """Yield every finding."""
     for detail in error.errors(include_url=False):
-        yield _problem(detail, model, root)
+        path, is_key = detail["loc"], detail["type"] == "extra_forbidden"
+        if path and path[-1] == "[key]":
+            path, is_key = path[:-1], True
+        for message, hint, at in _findings(detail, path, model):
+            yield located(root, (*path, at) if at else path, message, hint, is_key=is_key)
 
 
-def _problem(detail: ErrorDetails, model: type[BaseModel], root: Node) -> Problem:
-    context = detail.get("ctx", {})
-    path = cast("Path", (*detail["loc"], *context.get("at", ())))
-    is_key = detail["type"] == "extra_forbidden"
-    if path and path[-1] == "[key]":
-        path, is_key = path[:-1], True
-    message, hint = _words(detail, path, model)
-    mark = _mark(root, path, is_key=is_key)
+def located(root: Node, path: Path, message: str, hint: str, *, is_key: bool = False) -> Problem:
+    """Return a problem at the place of a path, or of as much of it as there is."""
+    path, mark = _place(root, path, is_key=is_key)
     return Problem(tree.dotted(path), message, mark.line, mark.column, hint, source=mark.source)
+
+
+def _findings(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> list[Finding]:
+    if detail["type"] == fields.PROBLEM:
+        findings: list[Finding] = detail["ctx"]["findings"]
+        return findings
+    return [Finding(*_words(detail, path, model))]
 
 
 def _words(detail: ErrorDetails, path: Path, model: type[BaseModel]) -> tuple[str, str]:
     kind, found, context = detail["type"], detail["input"], detail.get("ctx", {})
-    if kind == fields.PROBLEM:
-        return context["message"], context["hint"]
     if kind == "missing":
         return "The key is missing", _example(model, path)
     if kind == "extra_forbidden":
@@ -100,7 +106,7 @@ def _meant_key(key: str, path: Path, model: type[BaseModel]) -> str:
     known = list(owner.model_fields) if owner else []
     if close := _meant(key, known):
         return close
-    homes = [home for home, each in _models(model, ()) if key in each.model_fields and home]
+    homes = [home for home, each in models_by_path(model) if key in each.model_fields and home]
     if homes:
         return f"It belongs in {tree.dotted(homes[0])}"
     return f"The keys here are {', '.join(known)}" if known else ""
@@ -117,17 +123,19 @@ def _said(value: object) -> str:
     return fields.kind_of(value)
 
 
-def _models(model: type[BaseModel], path: Path) -> Iterator[tuple[Path, type[BaseModel]]]:
+def models_by_path(
+    model: type[BaseModel], path: Path = ()
+) -> Iterator[tuple[Path, type[BaseModel]]]:
     """Yield a model and those inside it, each with the way that leads there."""
     yield path, model
     for name, info in model.model_fields.items():
         for inner in _inner(info.annotation):
-            yield from _models(inner, (*path, name))
+            yield from models_by_path(inner, (*path, name))
 
 
 def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
     names = tuple(part for part in path if isinstance(part, str))
-    return next((each for way, each in _models(model, ()) if way == names), None)
+    return next((each for way, each in models_by_path(model) if way == names), None)
 
 
 def _inner(annotation: object) -> list[type[BaseModel]]:
@@ -137,17 +145,20 @@ def _inner(annotation: object) -> list[type[BaseModel]]:
     return [found for each in arguments for found in _inner(each)]
 
 
-def _mark(root: Node, path: Path, *, is_key: bool) -> tree.Mark:
-    """Return where a path stands, or as much of it as there is."""
+def _place(root: Node, path: Path, *, is_key: bool) -> tuple[Path, tree.Mark]:
+    """Return a path up to the first plain value on it, and where that stands."""
     node, mark = root, root.mark
     for at, part in enumerate(path):
         last = at + 1 == len(path)
         if isinstance(node.value, dict) and part in node.value:
-            mark = node.key_marks[str(part)] if last and is_key else node.value[str(part)].mark
-            node = node.value[str(part)]
+            key = str(part)
+            mark = node.key_marks[key] if last and is_key else node.value[key].mark
+            node = node.value[key]
         elif isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]
             mark = node.mark
-        else:
+        elif isinstance(node.value, dict | list):
             break
-    return mark
+        else:
+            return path[:at], mark
+    return path, mark

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
@@ -13,9 +13,6 @@ from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
 from llmcloud.core.spec import units
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PROBLEM = "llmcloud"  # the type of the pydantic errors that carry our own message and hint
 PROVIDERS = ("local", "aws", "gcp", "azure", "edge", "any")
@@ -32,9 +29,23 @@ _MAX_REGEX = 1000
 _INT64 = 1 << 63
 
 
-def invalid(message: str, hint: str = "", at: tuple[str, ...] = ()) -> PydanticCustomError:
-    """Return what a validator raises; `at` leads from the validated value to the wrong one."""
-    return PydanticCustomError(PROBLEM, "{message}", {"message": message, "hint": hint, "at": at})
+class Finding(NamedTuple):
+    """One thing wrong; `at` is the key below the validated value that is to be pointed at."""
+
+    message: str
+    hint: str = ""
+    at: str = ""
+
+
+def invalid(message: str, hint: str = "", at: str = "") -> PydanticCustomError:
+    """Return what a validator raises for one finding."""
+    return all_invalid([Finding(message, hint, at)])
+
+
+def all_invalid(findings: list[Finding]) -> PydanticCustomError:
+    """Return what a validator raises; pydantic takes one error from each."""
+    said = "; ".join(each.message for each in findings)
+    return PydanticCustomError(PROBLEM, "{said}", {"said": said, "findings": findings})
 
 
 def kind_of(value: object) -> str:
@@ -110,6 +121,8 @@ def _inside(text: str) -> str:
 
 
 def _below(text: str) -> str:
+    if any(character < " " for character in text):
+        raise invalid(f"{_short(text)} holds a control character", "Write the path without it")
     if _UPWARDS.search(text):
         raise invalid(f"{_short(text)} climbs with ..", "Write the path without ..")
     parts = [part for part in text.split("/") if part not in {"", "."}]
@@ -192,7 +205,7 @@ def _short(text: str, most: int = 60) -> str:
     return repr(text if len(text) <= most else text[: most - 1] + "…")
 
 
-def from_text(key: str, accepted: Any) -> BeforeValidator:  # noqa: ANN401
+def from_text(key: str, accepted: Any) -> BeforeValidator:
     """Accept a text where a mapping belongs, as the value of its `key`."""
 
     def expand(value: object) -> object:
@@ -203,7 +216,7 @@ def from_text(key: str, accepted: Any) -> BeforeValidator:  # noqa: ANN401
 
 _WRITE = PlainSerializer(str, return_type=str)
 _LOOSE = Field(strict=False)  # a tuple may come as a list, nothing else changes
-_INSIDE_SCHEMA = _pattern(r"(?!/)(?!(.*/)?\.\.(/|$))[./]*[^./].*|[./]*\.{3,}.*")
+_INSIDE_SCHEMA = _pattern(r"(?!/)(?!(.*/)?\.\.(/|$))([./]*[^./].*|[./]*\.{3,}.*)")
 
 Duration = Annotated[
     units.Duration,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,13 @@ class LoadedSpec:
     path: Path
     document: dict[str, Json]
     digest: str
+    root: Node = field(repr=False)
+
+    def locate(self, problem: Problem) -> Problem:
+        """Return a problem that was found later with the place of its key."""
+        parts = problem.key.split(".") if problem.key else []
+        path = tuple(int(part) if part.isdigit() else part for part in parts)
+        return explain.located(self.root, path, problem.message, problem.hint)
 
 
 def load(path: str, *, overrides: Sequence[str] = (), environ: Mapping[str, str]) -> LoadedSpec:
@@ -59,7 +66,7 @@ def load(path: str, *, overrides: Sequence[str] = (), environ: Mapping[str, str]
         raise SpecError(path, _in_order(problems))
     document = root.plain()
     assert isinstance(document, dict)  # noqa: S101 - see _mapping
-    return LoadedSpec(spec, Path(path), document, digest(spec))
+    return LoadedSpec(spec, Path(path), document, digest(spec), root)
 
 
 def digest(spec: JobSpec) -> str:

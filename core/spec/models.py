@@ -2,148 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from llmcloud.core.spec import fields
+from llmcloud.core.spec import fields, rules, units
 from llmcloud.core.spec.fields import invalid
+from llmcloud.core.spec.machines import BY_ALL, BY_CLOUDS, Machine, Model, Resources, Roles
 
-ROLES = ("chief", "worker", "ps", "evaluator")  # the order of the ranks
-RESERVED = "LLMCLOUD_"
 ONE_PROCESS_LAUNCHERS = ("none", "tensorflow", "parameter-server")
 
+LauncherName = Literal["none", "torchrun", "mpirun", "tensorflow", "parameter-server"]
 T = TypeVar("T")
 Many = Annotated[tuple[T, ...], Field(strict=False)]  # written as a list
-Nodes = Annotated[int, Field(ge=1, le=10_000)]
-BY_ALL = {"honoured": "all"}
-BY_CLOUDS = {"honoured": "clouds"}
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Machine(_Model):
-    """What one node is made of."""
-
-    accelerator: fields.Accelerator | None = Field(
-        None,
-        description="GPUs or TPU chips of each node: NAME:COUNT, or none.",
-        examples=["A100:8"],
-        json_schema_extra=BY_ALL,
-    )
-    instance_type: fields.Text | None = Field(
-        None,
-        description="The cloud's own name of a machine, instead of accelerator.",
-        examples=["p4d.24xlarge"],
-        json_schema_extra=BY_CLOUDS,
-    )
-    cpus: fields.Cpus | None = Field(
-        None,
-        description="Virtual CPUs of each node; `8+` is a minimum.",
-        examples=["8+"],
-        json_schema_extra=BY_CLOUDS,
-    )
-    memory: fields.Memory | None = Field(
-        None,
-        description="Memory of each node; `32GB+` is a minimum.",
-        examples=["32GB+"],
-        json_schema_extra=BY_CLOUDS,
-    )
-    disk: fields.Size | None = Field(
-        None,
-        description="The size of each node's disk.",
-        examples=["200GB"],
-        json_schema_extra=BY_CLOUDS,
-    )
-    spot: Literal[True, False, "fallback"] = Field(
-        False,
-        description="Cheaper machines that may be taken away; fallback: spot first, then on demand.",
-        examples=["fallback"],
-        json_schema_extra=BY_CLOUDS,
-    )
-    image: fields.Text | None = Field(
-        None,
-        description="A named image family, the cloud's own id, or a container image.",
-        examples=["pytorch"],
-        json_schema_extra=BY_CLOUDS,
-    )
-
-    @model_validator(mode="after")
-    def _check_one_choice(self) -> Self:
-        if self.accelerator and self.instance_type:
-            raise invalid(
-                "Both accelerator and instance_type choose the machine",
-                "Keep one of them",
-                at=("instance_type",),
-            )
-        return self
-
-
-class Resources(Machine):
-    """The machines, where all nodes are alike."""
-
-    nodes: Nodes = Field(
-        1, description="How many machines.", examples=[2], json_schema_extra=BY_ALL
-    )
-
-
-class Role(Machine):
-    """The machines of one role."""
-
-    count: Nodes = Field(
-        1, description="How many machines of this role.", examples=[3], json_schema_extra=BY_ALL
-    )
-
-
-class Roles(_Model):
-    """The machines, where they differ by role."""
-
-    chief: Role | None = Field(
-        None,
-        description="The node that leads; at most one.",
-        examples=[{"accelerator": "L4:1"}],
-        json_schema_extra=BY_ALL,
-    )
-    worker: Role | None = Field(
-        None,
-        description="The nodes that train.",
-        examples=[{"count": 3, "accelerator": "L4:1"}],
-        json_schema_extra=BY_ALL,
-    )
-    ps: Role | None = Field(
-        None,
-        description="Parameter servers.",
-        examples=[{"count": 1, "cpus": 8}],
-        json_schema_extra=BY_ALL,
-    )
-    evaluator: Role | None = Field(
-        None,
-        description="The nodes that evaluate beside the training.",
-        examples=[{"cpus": 4}],
-        json_schema_extra=BY_ALL,
-    )
-
-    @property
-    def present(self) -> tuple[tuple[str, Role], ...]:
-        """Return the roles that the job has, in the order of their ranks."""
-        all_roles = zip(ROLES, (self.chief, self.worker, self.ps, self.evaluator), strict=True)
-        return tuple((name, role) for name, role in all_roles if role)
-
-    @model_validator(mode="after")
-    def _check_roles(self) -> Self:
-        if not (self.chief or self.worker):
-            raise invalid("No role trains", "Add a worker, or a chief")
-        if self.chief and self.chief.count != 1:
-            raise invalid(
-                "There is one chief only", "Make the others workers", at=("chief", "count")
-            )
-        return self
-
-
-class Code(_Model):
+class Code(Model):
     """The folder that goes to the nodes."""
 
     path: fields.Text = Field(
@@ -160,14 +34,14 @@ class Code(_Model):
         json_schema_extra=BY_ALL,
     )
     max_size: fields.Size = Field(
-        fields.units.Size(10**9),
+        units.Size(10**9),
         description="A bigger folder is refused: it most likely holds what should not travel.",
         examples=["2GB"],
         json_schema_extra=BY_ALL,
     )
 
 
-class Data(_Model):
+class Data(Model):
     """One tree that the training reads."""
 
     source: fields.DataLocation = Field(
@@ -189,10 +63,10 @@ class Data(_Model):
     )
 
 
-class Launcher(_Model):
+class Launcher(Model):
     """How the processes of the training are started."""
 
-    name: Literal["none", "torchrun", "mpirun", "tensorflow", "parameter-server"] = Field(
+    name: LauncherName = Field(
         "none",
         description="none runs the command once a node; tensorflow and parameter-server too, with "
         "TF_CONFIG; torchrun and mpirun start several processes a node.",
@@ -213,12 +87,12 @@ class Launcher(_Model):
             raise invalid(
                 f"The launcher {self.name} starts one process a node",
                 "Use torchrun or mpirun for several",
-                at=("processes",),
+                at="processes",
             )
         return self
 
 
-class Checkpoints(_Model):
+class Checkpoints(Model):
     """What is saved while the training runs."""
 
     path: fields.FolderInside = Field(
@@ -228,7 +102,7 @@ class Checkpoints(_Model):
         json_schema_extra=BY_ALL,
     )
     interval: fields.Duration = Field(
-        fields.units.Duration(60),
+        units.Duration(60),
         description="How often to look for a new checkpoint to ship.",
         examples=["60s"],
         json_schema_extra=BY_ALL,
@@ -241,7 +115,7 @@ class Checkpoints(_Model):
     )
 
 
-class Metric(_Model):
+class Metric(Model):
     """A number to read off the lines that the training prints."""
 
     name: fields.MetricName = Field(
@@ -254,7 +128,7 @@ class Metric(_Model):
     )
 
 
-class Limits(_Model):
+class Limits(Model):
     """Where the job ends even if the training does not."""
 
     max_duration: fields.Duration | None = Field(
@@ -278,7 +152,7 @@ class Limits(_Model):
     )
 
 
-class JobSpec(_Model):
+class JobSpec(Model):
     """A job file."""
 
     name: fields.Name = Field(
@@ -299,8 +173,8 @@ class JobSpec(_Model):
         examples=["managed"],
         json_schema_extra=BY_CLOUDS,
     )
-    region: fields.Regions = Field(
-        (),
+    region: fields.Regions | None = Field(
+        None,
         description="A region, or several in order of preference. Left out: the user's config "
         "file, else any that the catalog offers.",
         examples=["us-east-1", ["us-east-1", "us-west-2"]],
@@ -335,7 +209,7 @@ class JobSpec(_Model):
         examples=["python train.py {hyperparameters}"],
         json_schema_extra=BY_ALL,
     )
-    launcher: Annotated[Launcher, fields.from_text("name", str | Launcher)] = Field(
+    launcher: Annotated[Launcher, fields.from_text("name", LauncherName | Launcher)] = Field(
         Launcher(),
         description="How the training is started; a text is the launcher's name.",
         examples=["torchrun", {"name": "torchrun", "processes": 2}],
@@ -403,69 +277,27 @@ class JobSpec(_Model):
             return ("worker",) * self.resources.nodes
         return tuple(name for name, role in self.roles.present for _ in range(role.count))
 
-    def machines(self) -> tuple[Machine, ...]:
-        """Return what the nodes are made of, one a role."""
-        return tuple(role for _, role in self.roles.present) if self.roles else (self.resources,)
+    def machines_by_path(self) -> tuple[tuple[str, Machine], ...]:
+        """Return what the nodes are made of: the key that says so, and the machine."""
+        if not self.roles:
+            return (("resources", self.resources),)
+        return tuple((f"roles.{name}", role) for name, role in self.roles.present)
 
     def accelerators_per_node(self) -> int:
         """Return the accelerators of the best equipped node."""
-        return max(m.accelerator.count if m.accelerator else 0 for m in self.machines())
+        return max(machine.accelerators for _, machine in self.machines_by_path())
 
     def processes_per_node(self) -> int:
         """Return how many processes the launcher starts on each node."""
         if self.launcher.name in ONE_PROCESS_LAUNCHERS:
             return 1
-        tpu = any(m.accelerator and m.accelerator.is_tpu for m in self.machines())
+        machines = [machine for _, machine in self.machines_by_path()]
+        tpu = any(m.accelerator and m.accelerator.is_tpu for m in machines)
         return self.launcher.processes or (1 if tpu else self.accelerators_per_node() or 1)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        _check_roles(self)
-        _check_names(self)
+        findings = list(rules.broken(self))
+        if findings:
+            raise fields.all_invalid(findings)
         return self
-
-
-def _check_roles(spec: JobSpec) -> None:
-    if spec.roles and "resources" in spec.model_fields_set:
-        raise invalid("Both resources and roles say what the nodes are", "Keep one", at=("roles",))
-    servers = spec.roles and (spec.roles.ps or spec.roles.evaluator)
-    if servers and spec.launcher.name in {"torchrun", "mpirun"}:
-        raise invalid(
-            f"{spec.launcher.name} treats all nodes alike: it knows no ps and no evaluator",
-            "Use the launcher tensorflow, parameter-server or none",
-            at=("launcher",),
-        )
-    if spec.launcher.name == "parameter-server" and not (spec.roles and spec.roles.ps):
-        raise invalid(
-            "The launcher parameter-server needs parameter servers",
-            "Add roles with ps, and a worker or a chief",
-            at=("launcher",),
-        )
-
-
-def _check_names(spec: JobSpec) -> None:
-    for name in (*spec.env, *spec.secrets):
-        if name.upper().startswith(RESERVED):
-            key = "env" if name in spec.env else "secrets"
-            raise invalid(
-                f"{name}: names in {RESERVED}… are set by llmcloud", "Rename it", at=(key,)
-            )
-    for name in spec.secrets:
-        if name in spec.env:
-            raise invalid(f"{name} is in env too", "Keep it in one of the two", at=("secrets",))
-    _check_once("hyperparameters", map(variable_of, spec.hyperparameters), "in the environment")
-    _check_once("data", (each.target for each in spec.data), "as a target")
-    _check_once("secrets", spec.secrets, "in the list")
-
-
-def _check_once(key: str, names: object, how: str) -> None:
-    counted = Counter(names)  # type: ignore[call-overload]
-    for name, count in counted.items():
-        if count > 1:
-            raise invalid(f"{name} appears {count} times {how}", "Rename or remove one", at=(key,))
-
-
-def variable_of(hyperparameter: str) -> str:
-    """Return the environment variable that carries a hyperparameter."""
-    name = hyperparameter.upper().replace("-", "_").replace(".", "_")
-    return f"{RESERVED}HP_{name}"

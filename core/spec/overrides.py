@@ -76,7 +76,7 @@ def _change_item(node: Node, items: list[Node], override: Override, at: int) -> 
     return _sized(replace(node, value=changed))
 
 
-def _value(child: Node | None, override: Override, at: int) -> Node | None | Problem:
+def _value(child: Node | None, override: Override, at: int) -> Node | Problem | None:
     """Return what belongs at this part of the path: the value itself, or what leads there."""
     if at + 1 == len(override.path):
         return override.value

@@ -134,7 +134,7 @@ class _Builder:
 
     def take(self, event: yaml.Event) -> None:
         """Go on by one event of the parser."""
-        mark = self._mark(event.start_mark)
+        mark = self._mark(event)
         match event:
             case yaml.DocumentStartEvent():
                 self._documents += 1
@@ -147,7 +147,7 @@ class _Builder:
                 else:
                     self._take(Node(self._scalar(event, mark), mark), event.anchor)
             case yaml.AliasEvent():
-                self._take_alias(event.anchor, mark)
+                self._take_alias(event.anchor or "", mark)
             case yaml.CollectionStartEvent():
                 self._refuse_tag(event.tag, mark)
                 self._begin(event, mark)
@@ -266,8 +266,9 @@ class _Builder:
         if tag not in {None, "!"}:
             self._report(mark, f"The tag {tag} is not supported", "Remove it; quotes make text")
 
-    def _mark(self, mark: yaml.Mark) -> Mark:
-        return Mark(mark.line + 1, mark.column + 1, self._source)
+    def _mark(self, event: yaml.Event) -> Mark:
+        mark = event.start_mark
+        return Mark(mark.line + 1, mark.column + 1, self._source) if mark else Mark(1, 1)
 
     def _path(self) -> str:
         parts = (each.key if each.is_mapping else len(each.items) for each in self._open)
@@ -290,8 +291,8 @@ def _explain(error: yaml.YAMLError, text: str, source: str) -> Problem:
         line, column = before.count("\n") + 1, error.position - before.rfind("\n")
         message = f"The character U+{error.character:04X} can't be in a file of text"
         return Problem("", message, line, column, "Remove it", source=source)
-    mark = isinstance(error, yaml.MarkedYAMLError) and (error.problem_mark or error.context_mark)
-    if not mark:
+    mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
+    if not isinstance(error, yaml.MarkedYAMLError) or not mark:
         return Problem("", f"This is no YAML: {error}", source=source)
     lines = text.splitlines()
     rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
