@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from llmcloud.runtime.task import MetricPattern
 
 STEPS_KEPT = 10_000
+NAMES_MAX = 200
+NOT_VALUES = ("ts", "step", "total")  # the line has them already
 
 
 class Trust(IntEnum):
@@ -87,8 +89,8 @@ class Collector:
             self._total = reading.total
         ts = rfc3339(self._clock() if reading.at_s is None else reading.at_s)
         if reading.step is None:
-            if reading.values:
-                self._stepless.append(Metric(ts, None, reading.values, self._total))
+            if values := _Step(ts).learn(reading.values, trust):
+                self._stepless.append(Metric(ts, None, values, self._total))
                 del self._stepless[:-STEPS_KEPT]
             return
         known = self._seen.setdefault(reading.step, _Step(ts))
@@ -113,17 +115,20 @@ class _Step:
         news = {}
         for name, value in values.items():
             before = self._values.get(name)
+            if name in NOT_VALUES or (before is None and len(self._values) >= NAMES_MAX):
+                continue
             if before is not None and trust < before[0]:
                 continue
             self._values[name] = trust, value
-            if before is None or not _agree(before[1], value):
+            if before is None or not _agree(before[1], value, rounded=trust > before[0]):
                 news[name] = value
         return news
 
 
-def _agree(shown: float, exact: float) -> bool:
-    """Tell whether `shown` may be `exact` with fewer digits, as printed numbers are."""
-    if shown == exact or (shown != shown and exact != exact):
+def _agree(before: float, value: float, *, rounded: bool) -> bool:
+    """Tell whether two numbers are the same; `before` may have been printed with fewer digits."""
+    if math.isclose(before, value, rel_tol=1e-6) or (math.isnan(before) and math.isnan(value)):
         return True
-    exponent = Decimal(repr(shown)).as_tuple().exponent
-    return isinstance(exponent, int) and abs(shown - exact) <= 10.0**exponent
+    exponent = Decimal(repr(before)).as_tuple().exponent
+    unit = 10.0**exponent if isinstance(exponent, int) else 0.0
+    return rounded and abs(before - value) <= 0.6 * unit

@@ -75,7 +75,7 @@ class Metric:
             raise ValueError("A metric is a JSON object with the key ts.")  # noqa: TRY004
         counts = {key: _count(found.pop(key, None)) for key in ("step", "total")}
         ts = found.pop("ts")
-        values = {name: float(value) for name, value in found.items() if value is not None}
+        values = {name: _value(value) for name, value in found.items() if value is not None}
         return cls(ts, counts["step"], values, counts["total"])
 
 
@@ -98,3 +98,9 @@ def _count(value: object) -> int | None:
     if value is None or isinstance(value, int):
         return value
     raise ValueError("A step is a whole number.")
+
+
+def _value(value: object) -> float:
+    if isinstance(value, (int, float, str)):
+        return float(value)
+    raise ValueError("A metric is a number.")
