@@ -2,6 +2,7 @@
 
     code/SHA256.tar.gz                      content-addressed, shared by jobs
     data/SHA256/…                           what a submit uploaded, by the digest of its tree
+    digests/PREFIX/index.json               what a push wrote under a prefix: sizes, times, digests
     names/NAME.json                         which job a name stands for
     jobs/ID/job.json                        the job as submitted; written once
     jobs/ID/status.json                     the state machine; conditional writes only
@@ -40,6 +41,14 @@ def runtime(digest: str) -> str:
 def data(digest: str) -> str:
     """Return the prefix of an uploaded data tree."""
     return f"data/{digest}/"
+
+
+def digests(prefix: str) -> str:
+    """Return the key that keeps the sizes, times and digests of what lies under a prefix.
+
+    It lies beside the data, not in it: what was pushed is all that a listing shows.
+    """
+    return f"digests/{prefix.rstrip('/')}/index.json"
 
 
 def name(job_name: str) -> str:

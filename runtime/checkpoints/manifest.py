@@ -166,8 +166,10 @@ def missing_from(store: ObjectStore, job: str, manifest: Manifest) -> str | None
     sizes = {entry.key: entry.size for entry in store.objects(prefix)}
     for file in manifest.files:
         size = sizes.get(prefix + file.key)
+        if size is None:
+            return f"{file.name} is missing"
         if size != file.size:
-            return f"{file.name} has {size} bytes, not {file.size}" if size else f"no {file.name}"
+            return f"{file.name} has {size} bytes instead of {file.size}"
     return None
 
 
