@@ -67,7 +67,7 @@ bench: $(READY)  ## measure what the README and benchmarks/README.md claim
 
 .PHONY: docs
 docs: $(READY)  ## write the generated files again
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m llmcloud.core.spec.reference > docs/spec.md
 
 .PHONY: lock
 lock: $(READY)  ## choose the newest versions that pyproject.toml allows, for development
