@@ -45,7 +45,9 @@ def format_problem(path: str, problem: Problem) -> str:
     if problem.line and not problem.source:
         place += f":{problem.line}:{problem.column}"
     said = ". ".join(part for part in (problem.message, problem.hint) if part)
-    return ": ".join(part for part in (place, problem.key, said) if part)
+    text = ": ".join(part for part in (place, problem.key, said) if part)
+    # A file's own text may be in it, and must not move a terminal's cursor.
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 class JobFailed(Failure):

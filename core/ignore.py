@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IGNORE_FILES = (".gitignore", ".llmcloudignore")
+UNREADABLE = "it can't be read"
 ODD_KINDS = {
     stat.S_IFSOCK: "it is a socket",
     stat.S_IFIFO: "it is a named pipe",
@@ -40,6 +41,11 @@ class WalkEntry:
     def is_link(self) -> bool:
         """Tell whether this is a symlink, to be kept as one."""
         return stat.S_ISLNK(self.stat.st_mode)
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Tell whether it could travel if only it could be read."""
+        return self.problem.startswith(UNREADABLE)
 
 
 def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
@@ -104,7 +110,7 @@ def _walk(folder: _Folder, outer: list[_Rules], exclude: _Rules) -> Iterator[Wal
                 (child.name + "/" * child.is_dir(follow_symlinks=False), child) for child in found
             )
     except OSError as error:
-        problem = f"it can't be read: {error.strerror}"
+        problem = f"{UNREADABLE}: {error.strerror}"
         yield WalkEntry(folder.path, folder.name, folder.path.lstat(), problem)
         return
     rules = [*outer, _Rules(folder.name, _compile(_lines(folder.path)))]
@@ -171,7 +177,7 @@ def _problem(root: Path, path: Path, name: str, found: os.stat_result) -> str:
         return _link_problem(root, path)
     if stat.S_ISREG(found.st_mode):
         effective = os.access in os.supports_effective_ids
-        return "" if os.access(path, os.R_OK, effective_ids=effective) else "it can't be read"
+        return "" if os.access(path, os.R_OK, effective_ids=effective) else UNREADABLE
     return ODD_KINDS.get(stat.S_IFMT(found.st_mode), "it is neither a file nor a link")
 
 

@@ -134,20 +134,13 @@ def pull(store: ObjectStore, prefix: str, target: Path, options: Options = Optio
             continue
         if not _is_here(path, entry, known.get(name), options):
             todo[name] = _download(entry, path, known.get(name))
-    {name: _mtime_ns(entries[name], known.get(name)) for name in todo}
+    times = {name: _mtime_ns(entries[name], known.get(name)) for name in todo}
     size_bytes = sum(each.size for each in todo.values())
     if not options.dry_run:
         transfer.check_space(target, sum(each.missing_bytes for each in todo.values()))
         meter = Meter(size_bytes, len(todo), options.progress)
         transfer.in_parallel(
-            functools.partial(
-                _receive,
-                store,
-                each,
-                (name, _mtime_ns(entries[name], known.get(name))),
-                meter,
-                work,
-            )
+            functools.partial(_receive, store, each, (name, times[name]), meter, work)
             for name, each in todo.items()
         )
     if work.failed and not options.dry_run:

@@ -19,6 +19,11 @@ STREAMS = {"o": "stdout", "e": "stderr", "s": "system"}
 LETTERS = {name: letter for letter, name in STREAMS.items()}
 MAX_PIECE_BYTES = 64 << 10
 
+# What follows the 13 digits of a time in milliseconds, which are as many until the year 2286.
+_KINDS = {f" {letter} ".encode(): (name, True) for letter, name in STREAMS.items()} | {
+    f" {letter.upper()} ".encode(): (name, False) for letter, name in STREAMS.items()
+}
+
 
 @dataclass(frozen=True)
 class Record:
@@ -32,21 +37,28 @@ class Record:
     def encode(self) -> bytes:
         """Return the record as it lies in a segment."""
         letter = LETTERS[self.stream]
-        return b"%d %c %s\n" % (
+        return b"%013d %c %s\n" % (
             self.ts_ms,
             (letter if self.ends_line else letter.upper()).encode(),
             self.text,
         )
 
 
-def decode(data: bytes) -> Iterator[Record]:
-    """Yield the records of whole lines of a segment; what is no record is passed over."""
-    for line in data.split(b"\n"):
-        stamp, _, rest = line.partition(b" ")
-        letter = rest[:1].decode("latin-1")
-        stream = STREAMS.get(letter.lower())
-        if stream and stamp.isdigit() and rest[1:2] == b" ":
-            yield Record(int(stamp), stream, rest[2:], letter.islower())
+def decode(data: bytes) -> Iterator[tuple[Record, int]]:
+    """Yield the records of whole lines of a segment, each with its size in bytes.
+
+    What is no record is passed over, and counts for the size of the next one.
+    """
+    skipped = 0
+    for line in data.split(b"\n")[:-1]:
+        size = len(line) + 1
+        kind = _KINDS.get(line[13:16])
+        stamp = line[:13]
+        if kind and stamp.isdigit():
+            yield Record(int(stamp), kind[0], line[16:], kind[1]), size + skipped
+            skipped = 0
+        else:
+            skipped += size
 
 
 class LineSplitter:

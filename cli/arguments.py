@@ -1,0 +1,47 @@
+"""Arguments that several commands share, with what completes them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def _job_ids(incomplete: str) -> list[str]:
+    from llmcloud.cli.session import Session
+    from llmcloud.core import job as jobs
+    from llmcloud.runtime.errors import Failure
+
+    try:
+        return [job for job in jobs.ids(Session.open().store) if job.startswith(incomplete)]
+    except Failure:
+        return []
+
+
+def _templates(incomplete: str) -> list[str]:
+    from llmcloud.core import templates
+
+    return [each.name for each in templates.find_all() if each.name.startswith(incomplete)]
+
+
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB",
+        help="A job's id, its name, or the beginning of one.",
+        autocompletion=_job_ids,
+        show_default=False,
+    ),
+]
+FileArgument = Annotated[
+    str, typer.Argument(metavar="FILE", help="The job file.", show_default=False)
+]
+TemplateArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[TEMPLATE]",
+        help="Which template.",
+        autocompletion=_templates,
+        show_default=False,
+    ),
+]

@@ -1,0 +1,44 @@
+"""`llmcloud doctor`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from llmcloud.cli import output
+from llmcloud.cli.session import JsonOption, Session
+from llmcloud.core.errors import UsageError
+from llmcloud.core.registry import PROVIDERS
+
+
+def doctor(
+    provider: Annotated[
+        str, typer.Argument(metavar="[PROVIDER]", help="Which provider.")
+    ] = "local",
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended here.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that all a job needs is there; each finding with its fix. Exits 6 if something lacks."""
+    output.json_mode(as_json)
+    if provider not in PROVIDERS:
+        raise UsageError(
+            f"There is no provider {provider!r}.", fix=f"One of {', '.join(PROVIDERS)}."
+        )
+    session = Session.open()
+    if fix:
+        session.home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        session.store.create()
+    findings = session.compute(provider).check()
+    if as_json:
+        output.emit([asdict(finding) for finding in findings])
+    else:
+        for each in findings:
+            mark = output.paint("ok  ", "\x1b[32m", sys.stdout) if each.ok else "FAIL"
+            print(f"{mark}  {each.subject:8} {each.detail}")  # noqa: T201
+            if each.fix:
+                print(f"      fix: {each.fix}")  # noqa: T201
+    if not all(each.ok for each in findings):
+        sys.exit(6)

@@ -1,0 +1,43 @@
+"""`llmcloud gc`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from llmcloud.cli import output
+from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
+from llmcloud.core import gc as sweep
+
+
+def gc(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
+    yes: YesOption = False,
+    store: StoreOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Find what jobs have left behind (processes, folders, half uploads), and remove it."""
+    output.json_mode(as_json)
+    from llmcloud.cli import render
+    from llmcloud.core import registry
+
+    session = Session.open(store)
+    computes = [session.compute(name) for name in registry.available()]
+    found = sweep.find(session.store, computes)
+    if as_json:
+        output.emit([asdict(leftover) for _, leftover in found])
+    elif found:
+        rows = [
+            [leftover.kind, leftover.job or "-", render.size(leftover.size_bytes), leftover.id]
+            for _, leftover in found
+        ]
+        print(render.table(rows, ["KIND", "JOB", "SIZE", "WHAT"]))  # noqa: T201
+    else:
+        output.say("Nothing is left over.")
+    if dry_run or not found:
+        return
+    if output.confirm(f"Remove these {len(found)}?", yes=yes):
+        sweep.remove(session.store, found)
+        output.say(f"Removed {len(found)}.")

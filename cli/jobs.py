@@ -1,0 +1,124 @@
+"""`llmcloud list`, `status`, `wait` and `cancel`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from llmcloud.cli import output
+from llmcloud.cli.arguments import JobArgument
+from llmcloud.cli.session import JsonOption, OpenJob, Session, StoreOption
+from llmcloud.core.errors import UsageError
+
+SHOWN = 50
+
+
+def list_jobs(
+    everything: Annotated[
+        bool, typer.Option("--all", "-a", help="Not only the newest 50.")
+    ] = False,
+    store: StoreOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the jobs, the newest first."""
+    output.json_mode(as_json)
+    from llmcloud.cli import render
+    from llmcloud.core import listing
+
+    session = Session.open(store)
+    found = listing.statuses(session.store, session.compute)
+    shown = found if everything or as_json else found[:SHOWN]
+    if as_json:
+        output.emit([render.summary_document(seen) for seen in shown])
+        return
+    if not found:
+        output.say("No jobs yet. Begin with: llmcloud init")
+        return
+    rows = [
+        [seen.job, seen.state.value, seen.provider, str(seen.attempt), render.age(seen.created_at)]
+        for seen in shown
+    ]
+    print(render.table(rows, ["JOB", "STATE", "PROVIDER", "ATTEMPT", "AGE"]))  # noqa: T201
+    if len(shown) < len(found):
+        output.say(f"… and {len(found) - len(shown)} older ones: llmcloud list --all")
+
+
+def status(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False) -> None:
+    """Show one job: its state, its nodes, its latest metrics."""
+    output.json_mode(as_json)
+    from llmcloud.cli import render
+
+    opened = OpenJob.find(job, store)
+    document = render.status_document(opened.observe(), opened)
+    if as_json:
+        output.emit(document)
+        return
+    for key, value in document.items():
+        text = _text(key, value)
+        if text:
+            print(f"{key:18} {text}")  # noqa: T201
+
+
+def _text(key: str, value: Any) -> str:
+    """Return a value of a status document as one line; empty for what is not known."""
+    if key == "metrics":
+        return "  ".join(f"{name} {number}" for name, number in value.items() if name != "ts")
+    if key == "nodes":
+        return "  ".join(f"{node['rank']}:{node['role']} {node['state']}" for node in value)
+    return "" if value is None else str(value)
+
+
+def wait(
+    job: JobArgument,
+    timeout: Annotated[
+        str, typer.Option("--timeout", help="Give up after so long, e.g. 30m; the job goes on.")
+    ] = "",
+    store: StoreOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Wait until a job has ended, and exit as it did: 0, 7 if it failed, 8 if it was cancelled."""
+    output.json_mode(as_json)
+    from llmcloud.cli import render, stay
+    from llmcloud.core.follow import wait_for_end
+    from llmcloud.core.spec.units import Duration, UnitError
+    from llmcloud.runtime.errors import Unavailable
+
+    try:
+        timeout_s = Duration.parse(timeout).seconds if timeout else None
+    except UnitError as error:
+        raise UsageError(f"--timeout: {error.message}.", fix=error.hint) from error
+    opened = OpenJob.find(job, store)
+    ended = wait_for_end(opened.status, timeout_s)
+    if not ended.state.is_final:
+        raise Unavailable(
+            f"{opened.id} has not ended within {timeout}: it is {ended.state.value}.",
+            fix=f"llmcloud wait {opened.id}",
+        )
+    if as_json:
+        output.emit_line(render.status_document(opened.observe(), opened))
+    stay.raise_for(ended)
+
+
+def cancel(
+    job: JobArgument,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Do not wait for the end.")
+    ] = False,
+    store: StoreOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a job: SIGTERM, time to save, then SIGKILL; returns when nothing of it runs."""
+    output.json_mode(as_json)
+    from llmcloud.cli import render
+    from llmcloud.core import cancel as cancels
+
+    opened = OpenJob.find(job, store)
+    seen = cancels.run(opened.store, opened.compute, opened.id, detach=detach)
+    if as_json:
+        output.emit(render.summary_document(seen))
+    else:
+        output.say(f"{opened.id} is {seen.state.value}.")
+    if not detach and not seen.state.is_final:
+        sys.exit(6)

@@ -1,0 +1,67 @@
+"""`llmcloud plan`."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmcloud.cli import output
+from llmcloud.cli.arguments import FileArgument
+from llmcloud.cli.session import JsonOption, Session, SetOption
+
+if TYPE_CHECKING:
+    from llmcloud.core.plan import Plan
+    from llmcloud.core.spec.load import LoadedSpec
+
+
+def plan(
+    file: FileArgument,
+    overrides: SetOption = None,
+    requests: Annotated[bool, typer.Option("--requests", help="With the exact calls.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a submit would do, where and at what price; needs neither account nor network."""
+    output.json_mode(as_json)
+    from llmcloud.core import job as jobs
+    from llmcloud.core import plan as plans
+    from llmcloud.core.spec.load import load
+
+    loaded = load(file, overrides=overrides or [], environ=os.environ)
+    made, _ = plans.make(loaded, Session.open().home, jobs.new_id(loaded.spec.name))
+    show(loaded, made, as_json=as_json, requests=requests)
+
+
+def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> None:
+    """Print a plan."""
+    document = made.to_document()
+    if as_json:
+        output.emit(document)
+        return
+    offer, limits = made.offer, loaded.spec.limits
+    where = offer.region or "no region"
+    rows = {
+        "job": loaded.spec.name,
+        "where": f"{offer.provider}, {offer.service}, {where}",
+        "nodes": f"{made.nodes} x {offer.instance_type} ({offer.vcpus} CPUs, "
+        f"{offer.memory_bytes / 1e9:.0f} GB{_accelerators(offer.accelerators, offer.accelerator)})",
+        "price": f"${made.price_usd_per_hour:.2f} an hour, at most {_cost(made.max_cost_usd)}",
+        "limits": f"{limits.max_duration or 'no'} max_duration, {limits.retries} retries",
+        "else": ", ".join(f"{o.instance_type} in {o.region}" for o in made.alternatives),
+        "not on": "; ".join(made.passed_over),
+    }
+    for key, value in rows.items():
+        if value:
+            print(f"{key:8} {value}")  # noqa: T201
+    if requests:
+        print(json.dumps(document["requests"], indent=2))  # noqa: T201
+
+
+def _accelerators(count: int, name: str | None) -> str:
+    return f", {count} x {name}" if count else ""
+
+
+def _cost(cost_usd: float | None) -> str:
+    return "without limit (set limits.max_duration)" if cost_usd is None else f"${cost_usd:.2f}"

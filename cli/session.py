@@ -1,0 +1,83 @@
+"""What a command works with: the user's home and config, and the stores jobs may lie in."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmcloud.core import job as jobs
+from llmcloud.core import registry
+from llmcloud.core.config import Config
+from llmcloud.core.home import Home
+from llmcloud.runtime.store import open_store
+
+if TYPE_CHECKING:
+    from llmcloud.core.job import View
+    from llmcloud.core.provider import Compute
+    from llmcloud.runtime.status import Status
+    from llmcloud.runtime.store import ObjectStore
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
+StoreOption = Annotated[
+    str, typer.Option("--store", help="URL of the store to look in.", show_default=False)
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer questions with yes.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the file; may be repeated."),
+]
+
+
+@dataclass(frozen=True)
+class Session:
+    """One command's view of this machine."""
+
+    home: Home
+    store_url: str
+
+    @classmethod
+    def open(cls, store_url: str = "") -> Session:
+        """Look at the environment and the config file."""
+        home = Home.from_env(os.environ)
+        return cls(home, store_url or Config.load(home, os.environ).store or home.store_url)
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """Return the store that commands look in."""
+        return open_store(self.store_url)
+
+    def compute(self, provider: str) -> Compute:
+        """Return a provider by name."""
+        return registry.compute(provider, self.home)
+
+
+@dataclass(frozen=True)
+class OpenJob:
+    """A job that a command was asked about."""
+
+    session: Session
+    store: ObjectStore
+    id: str
+
+    @classmethod
+    def find(cls, wanted: str, store_url: str = "") -> OpenJob:
+        """Find a job by its id, its name, or a unique prefix of its name."""
+        session = Session.open(store_url)
+        return cls(session, session.store, jobs.find(session.store, wanted))
+
+    @cached_property
+    def compute(self) -> Compute:
+        """Return the provider that the job runs on."""
+        return self.session.compute(jobs.read(self.store, self.id).provider)
+
+    def observe(self) -> View:
+        """Ask everyone who knows something of the job."""
+        return jobs.observe(self.store, self.id, self.compute)
+
+    def status(self) -> Status:
+        """Return the state as everyone together sees it."""
+        return self.observe().status

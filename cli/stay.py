@@ -1,0 +1,67 @@
+"""Stay with a job: print its log until it ends, and turn its end into an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from llmcloud.cli import output
+from llmcloud.cli.lines import printer
+from llmcloud.core import job as jobs
+from llmcloud.core.errors import JobCancelled, JobFailed
+from llmcloud.core.follow import Ending, follow
+from llmcloud.core.logs import LogReader
+from llmcloud.runtime.status import State
+
+if TYPE_CHECKING:
+    from llmcloud.cli.session import OpenJob
+    from llmcloud.runtime.status import Status
+
+TERMINATED = 128 + signal.SIGTERM
+
+
+def until_the_end(opened: OpenJob, *, as_json: bool) -> None:
+    """Follow a job from its beginning; raises as the job ended. Ctrl-C detaches."""
+    reader = LogReader(opened.store, opened.id)
+    ending = Ending(opened.store, opened.id, opened.status)
+    nodes = jobs.read(opened.store, opened.id).task.nodes
+    show = printer(reader, nodes=nodes, as_json=as_json)
+    try:
+        for line in follow(reader, ending, show.flush):
+            show(line)
+        show.finish()
+    except KeyboardInterrupt:
+        show.finish()
+        output.say("\n" + how_to_come_back(opened.id))
+        sys.exit(130)
+    if ending.status:
+        if as_json:
+            from llmcloud.cli.render import status_document
+
+            output.emit_line(status_document(opened.observe(), opened))
+        raise_for(ending.status)
+
+
+def raise_for(ended: Status) -> None:
+    """Say how a job ended; JobFailed or JobCancelled unless it succeeded."""
+    if ended.state is State.SUCCEEDED:
+        output.say(f"{ended.job} succeeded.")
+        return
+    if ended.state is State.CANCELLED:
+        raise JobCancelled(f"{ended.job} was cancelled.", fix=f"llmcloud resume {ended.job}")
+    how = "was lost" if ended.state is State.LOST else "failed"
+    raise JobFailed(
+        " ".join(part for part in (f"{ended.job} {how}.", ended.error) if part),
+        where=f"attempt {ended.attempt}",
+        fix=f"llmcloud logs {ended.job} shows why; llmcloud resume {ended.job} carries on from its "
+        "newest checkpoint.",
+    )
+
+
+def how_to_come_back(job: str) -> str:
+    """Return what to type to see or end a job that goes on without us."""
+    return (
+        f"{job} runs on. Come back: llmcloud logs -f {job}  or: llmcloud watch {job}\n"
+        f"Stop it: llmcloud cancel {job}"
+    )

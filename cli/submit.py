@@ -1,0 +1,90 @@
+"""`llmcloud submit` and `llmcloud resume`: start a job and stay with it."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from llmcloud.cli import output, stay
+from llmcloud.cli.arguments import FileArgument, JobArgument
+from llmcloud.cli.session import JsonOption, OpenJob, Session, SetOption, StoreOption
+from llmcloud.core import job as jobs
+from llmcloud.core.job import Job
+from llmcloud.runtime import status
+from llmcloud.runtime.status import State
+
+DetachOption = Annotated[
+    bool, typer.Option("--detach", "-d", help="Return once the job is on its way.")
+]
+
+
+def submit(
+    file: FileArgument,
+    overrides: SetOption = None,
+    detach: DetachOption = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job and follow its log; Ctrl-C detaches and leaves it running.
+
+    Exits as the job did: 0 if it succeeded, 7 if it failed, 8 if it was cancelled.
+    """
+    output.json_mode(as_json)
+    from llmcloud.cli.plan import show
+    from llmcloud.core import plan as plans
+    from llmcloud.core import submit as submits
+    from llmcloud.core.spec.load import load
+    from llmcloud.runtime.store import open_store
+
+    loaded = load(file, overrides=overrides or [], environ=os.environ)
+    session = Session.open()
+    plan, compute = plans.make(loaded, session.home, jobs.new_id(loaded.spec.name))
+    if dry_run:
+        show(loaded, plan, as_json=as_json, requests=False)
+        return
+    store = open_store(loaded.spec.store or session.home.store_url)
+    for passed_over in plan.passed_over:
+        output.say(f"warning: {passed_over}")
+    told = (lambda _: None) if as_json else output.say
+    job = submits.run(submits.Submission(loaded, plan, compute, store, os.environ, told))
+    _go_on(OpenJob(session, store, job.id), job, detach=detach, as_json=as_json)
+
+
+def resume(
+    job: JobArgument,
+    detach: DetachOption = False,
+    store: StoreOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Run a job that has ended on from its newest checkpoint, as the next attempt."""
+    output.json_mode(as_json)
+    from llmcloud.core import resume as resumes
+
+    opened = OpenJob.find(job, store)
+    document = resumes.run(opened.store, opened.compute, opened.id, os.environ)
+    _go_on(opened, document, detach=detach, as_json=as_json)
+
+
+def _go_on(opened: OpenJob, job: Job, *, detach: bool, as_json: bool) -> None:
+    if as_json:
+        output.emit_line(_document(job, status.read(opened.store, job.id).state))
+    else:
+        output.say(f"job {job.id} on {job.provider}")
+    if detach:
+        if not as_json:
+            output.say(stay.how_to_come_back(job.id))
+        return
+    stay.until_the_end(opened, as_json=as_json)
+
+
+def _document(job: Job, state: State) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "name": job.name,
+        "provider": job.provider,
+        "service": job.service,
+        "state": state.value,
+        "store": job.store,
+    }

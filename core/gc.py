@@ -1,0 +1,74 @@
+"""What jobs have left behind, wherever it is: found by tag and by the store, with no other record."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+from llmcloud.core import job as jobs
+from llmcloud.core.provider import Leftover
+from llmcloud.core.reserve import is_cut_off
+from llmcloud.runtime import status
+from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.status import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmcloud.core.provider import Compute
+    from llmcloud.runtime.store import ObjectStore
+
+KEEP_LOST_S = 7 * 86400.0  # what only a lost job's node has may be resumed from
+CUT_OFF = "submit"
+BEFORE_MACHINES = {State.SUBMITTED, State.STAGING}
+
+
+def find(store: ObjectStore, computes: Sequence[Compute]) -> list[tuple[Compute | None, Leftover]]:
+    """Return the leftovers, each with the provider that has it (None: the store itself)."""
+    live, cut_off = _sort(store, {compute.name: compute for compute in computes})
+    found: list[tuple[Compute | None, Leftover]] = [
+        (None, Leftover(CUT_OFF, job_id, job_id, "its submit was cut off")) for job_id in cut_off
+    ]
+    for compute in computes:
+        found += [(compute, leftover) for leftover in compute.leftovers(frozenset(live))]
+    return found
+
+
+def remove(store: ObjectStore, found: Sequence[tuple[Compute | None, Leftover]]) -> None:
+    """Remove leftovers; what is gone already is removed."""
+    for compute, leftover in found:
+        if compute:
+            compute.remove(leftover)
+        else:
+            _end_submit(store, leftover.id)
+
+
+def _sort(store: ObjectStore, computes: dict[str, Compute]) -> tuple[set[str], list[str]]:
+    """Return the jobs whose machines and folders must stay, and those cut off in their submit."""
+    live, cut_off = set(), []
+    for job_id in jobs.ids(store):
+        try:
+            found = status.read(store, job_id)
+            if not found.state.is_final and found.provider in computes:
+                found = jobs.observe(store, job_id, computes[found.provider]).status
+        except NotFound:
+            continue
+        if found.state in BEFORE_MACHINES and is_cut_off(store, found.name, job_id):
+            cut_off.append(job_id)
+        elif not found.state.is_final or _is_worth_keeping(found):
+            live.add(job_id)
+    return live, cut_off
+
+
+def _is_worth_keeping(found: Status) -> bool:
+    ended_at = found.ended_at or found.created_at
+    return found.state is State.LOST and time.time() - status.epoch_s(ended_at) < KEEP_LOST_S
+
+
+def _end_submit(store: ObjectStore, job_id: str) -> None:
+    def lost(now: Status) -> Status | None:
+        error = "Its submit was cut off."
+        return dataclasses.replace(now, state=State.LOST, ended_at=status.now(), error=error)
+
+    status.change(store, job_id, lost)

@@ -1,0 +1,194 @@
+"""A job as it lies in the store: the document, its state, and how it is found again."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.core.errors import UsageError
+from llmcloud.core.provider import MachineState
+from llmcloud.runtime import heartbeat, layout, status
+from llmcloud.runtime.errors import NotFound, StoreGone
+from llmcloud.runtime.status import State, Status
+from llmcloud.runtime.task import Task
+
+if TYPE_CHECKING:
+    from llmcloud.core.provider import Compute, Machine
+    from llmcloud.runtime.heartbeat import Heartbeat
+    from llmcloud.runtime.store import ObjectStore
+
+ID_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that reads like something else
+ID_LENGTH = 6
+
+
+@dataclass(frozen=True)
+class Job:
+    """A submitted job; written once. `spec` and `plan` are the documents as they were then."""
+
+    id: str
+    name: str
+    provider: str
+    service: str
+    region: str | None
+    store: str
+    created_at: str
+    spec: dict[str, Any]
+    spec_digest: str
+    plan: dict[str, Any]
+    task: Task
+    runtime: str
+
+    def to_json(self) -> bytes:
+        """Return the document as it lies in the store."""
+        fields = {
+            **vars(self),
+            "job": self.id,
+            "task": json.loads(self.task.to_json()),
+            "format": 1,
+        }
+        return json.dumps(fields, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Job:
+        """Read the document."""
+        found = json.loads(data)
+        task = Task.from_json(json.dumps(found["task"]).encode())
+        names = set(cls.__dataclass_fields__) - {"task"}
+        return cls(task=task, **{name: found[name] for name in names})
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of a job when all who know something have been asked."""
+
+    status: Status
+    machines: list[Machine]
+    beats: dict[int, Heartbeat]
+    price_usd_per_hour: float = 0.0
+
+
+def new_id(name: str) -> str:
+    """Return an id for a new job; it begins with the job's name."""
+    return f"{name}-" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
+
+
+def read(store: ObjectStore, job_id: str) -> Job:
+    """Return a job's document."""
+    return Job.from_json(store.get(layout.job_document(job_id)).data)
+
+
+def ids(store: ObjectStore) -> list[str]:
+    """Return the ids of all jobs; a store that nobody has made yet has none."""
+    try:
+        return store.folders("jobs/")
+    except StoreGone:
+        return []
+
+
+def find(store: ObjectStore, wanted: str) -> str:
+    """Return the id of the job that `wanted` means: an id, a name, or a unique prefix of a name.
+
+    A name alone means its newest job. Raises NotFound or UsageError with the nearest ids.
+    """
+    known = ids(store)
+    if wanted in known:
+        return wanted
+    names: dict[str, list[str]] = {}
+    for job_id in known:
+        names.setdefault(_name_of(job_id), []).append(job_id)
+    if wanted in names:
+        return _newest(store, names[wanted])
+    matching = [name for name in names if name.startswith(wanted)]
+    by_id = [job_id for job_id in known if job_id.startswith(wanted)]
+    if len(matching) == 1:
+        return _newest(store, names[matching[0]])
+    if len(by_id) == 1:
+        return by_id[0]
+    if matching or by_id:
+        candidates = ", ".join(sorted(by_id)[:8])
+        raise UsageError(
+            f"{wanted!r} is not one job but several: {candidates}.", fix="Give more of it."
+        )
+    nearest = difflib.get_close_matches(wanted, [*names, *known], n=3, cutoff=0.4)
+    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "There are no jobs yet."
+    if known and not nearest:
+        hint = "`llmcloud list` shows all jobs."
+    raise NotFound(f"There is no job {wanted!r}.", where=store.url, fix=hint)
+
+
+def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
+    """Merge what the store says of a job with what the provider says of its machines.
+
+    A job that should be at work and has no machine left is lost; a provider that could not be
+    asked (`compute` None, or UNKNOWN machines) changes nothing.
+    """
+    found = _status(store, job_id)
+    beats = heartbeat.read_all(store, job_id, found.attempt)
+    job = read(store, job_id)
+    machines: list[Machine] = []
+    if compute and not found.state.is_final:
+        machines = compute.describe(job_id, job.task.nodes)
+        found = _merged(_status(store, job_id), machines)
+    price = job.plan.get("price_usd_per_hour") or 0.0
+    return View(found, machines, beats, price)
+
+
+def reconcile(store: ObjectStore, job_id: str, compute: Compute) -> Status:
+    """Write down that a job is lost when it is, so that it can be resumed or replaced."""
+    seen = observe(store, job_id, compute).status
+
+    def lost(now: Status) -> Status | None:
+        return seen if now.attempt == seen.attempt and seen.state is State.LOST else None
+
+    return status.change(store, job_id, lost)
+
+
+def _status(store: ObjectStore, job_id: str) -> Status:
+    try:
+        return status.read(store, job_id)
+    except NotFound:
+        raise NotFound(f"There is no job {job_id!r}.", where=store.url) from None
+
+
+def _merged(found: Status, machines: list[Machine]) -> Status:
+    at_work = found.state in {State.PROVISIONING, State.RUNNING, State.PREEMPTED}
+    if not at_work or not machines or any(m.state is not MachineState.GONE for m in machines):
+        return found
+    detail = next((m.detail for m in machines if m.detail), "")
+    error = " ".join(part for part in ("All of its machines are gone.", detail) if part)
+    return Status(
+        **{
+            **vars(found),
+            "state": State.LOST,
+            "error": error,
+            "ended_at": found.ended_at or status.now(),
+        }
+    )
+
+
+def _name_of(job_id: str) -> str:
+    return job_id.rpartition("-")[0]
+
+
+def _newest(store: ObjectStore, job_ids: list[str]) -> str:
+    return max(job_ids, key=lambda job_id: (_created_at(store, job_id), job_id))
+
+
+def _created_at(store: ObjectStore, job_id: str) -> str:
+    try:
+        return status.read(store, job_id).created_at
+    except NotFound:
+        return ""
+
+
+def cost_usd(view: View, now_s: float | None = None) -> float | None:
+    """Return what a job has cost so far by its plan's price; None before it started."""
+    if view.status.started_at is None:
+        return None
+    begin_s = status.epoch_s(view.status.started_at)
+    end_s = status.epoch_s(view.status.ended_at) if view.status.ended_at else (now_s or time.time())
+    return round(view.price_usd_per_hour * max(0.0, end_s - begin_s) / 3600, 4)

@@ -1,0 +1,129 @@
+"""A job's log as its readers see it: every line once, from all nodes, from any point on."""
+
+from __future__ import annotations
+
+import base64
+import heapq
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmcloud.core.errors import UsageError
+from llmcloud.runtime import layout, segments
+from llmcloud.runtime.records import decode
+from llmcloud.runtime.segments import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from llmcloud.runtime.records import Record
+    from llmcloud.runtime.store import ObjectStore
+
+SKEW_S = 60.0  # between a node's clock and the store's
+
+
+@dataclass(frozen=True, order=True)
+class Stream:
+    """The log of one node in one attempt."""
+
+    attempt: int
+    node: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """A record of a stream, and the position after it."""
+
+    stream: Stream
+    record: Record
+    position: Position
+
+
+class LogReader:
+    """Reads what is new of a job's log, each time it is asked; `cursor` resumes it elsewhere."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        job: str,
+        *,
+        nodes: Collection[int] = (),
+        kind: str = "logs",
+        cursor: str = "",
+    ) -> None:
+        self._store, self._job, self._kind = store, job, kind
+        self._nodes = frozenset(nodes)
+        self._at = _parse_cursor(cursor)
+
+    def poll(self) -> Iterator[Line]:
+        """Yield the lines since the last call, those of an attempt in the order of their time."""
+        streams = self._streams()
+        for attempt in sorted({stream.attempt for stream in streams}):
+            new = [self._new(stream) for stream in streams if stream.attempt == attempt]
+            merged = (
+                heapq.merge(*new, key=lambda line: line.record.ts_ms) if len(new) > 1 else new[0]
+            )
+            for line in merged:
+                self._at[line.stream] = line.position
+                yield line
+
+    def cursor(self) -> str:
+        """Return where the last line that was yielded ended, in all streams: opaque, resumable."""
+        parts = [f"{s.attempt}.{s.node}.{p.seq}.{p.offset}" for s, p in sorted(self._at.items())]
+        packed = zlib.compress(",".join(parts).encode())
+        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+    def skip_to_tail(self, lines: int) -> None:
+        """Begin no earlier than needed to see the last `lines` lines of each stream."""
+        for stream in self._streams():
+            prefix = self._prefix(stream)
+            seqs = [int(entry.key[len(prefix) :]) for entry in self._store.objects(prefix)]
+            found = 0
+            for seq in reversed(seqs):
+                self._at[stream] = Position(seq)
+                found += self._store.get(layout.segment(prefix, seq)).data.count(b"\n")
+                if found >= lines:
+                    break
+
+    def skip_until(self, since_s: float) -> None:
+        """Pass over segments that were last written before a time (seconds since the epoch)."""
+        for stream in self._streams():
+            prefix = self._prefix(stream)
+            for entry in self._store.objects(prefix):
+                if entry.modified_at >= since_s - SKEW_S:
+                    break
+                self._at[stream] = Position(int(entry.key[len(prefix) :]) + 1)
+
+    def _new(self, stream: Stream) -> Iterator[Line]:
+        at = self._at.get(stream, Position())
+        for chunk, after in segments.read_from(self._store, self._prefix(stream), at):
+            offset = after.offset - len(chunk)
+            for record, size in decode(chunk):
+                offset += size
+                yield Line(stream, record, Position(after.seq, offset))
+
+    def _streams(self) -> list[Stream]:
+        root = layout.streams(self._job, self._kind)
+        return [
+            Stream(int(attempt), int(node))
+            for attempt in self._store.folders(root)
+            for node in self._store.folders(f"{root}{attempt}/")
+            if not self._nodes or int(node) in self._nodes
+        ]
+
+    def _prefix(self, stream: Stream) -> str:
+        return layout.stream(self._job, self._kind, stream.attempt, stream.node)
+
+
+def _parse_cursor(cursor: str) -> dict[Stream, Position]:
+    if not cursor:
+        return {}
+    try:
+        packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+        text = zlib.decompressobj().decompress(packed, 1 << 20).decode()
+        numbers = [[int(number) for number in part.split(".")] for part in text.split(",") if part]
+        return {Stream(a, n): Position(s, o) for a, n, s, o in numbers}
+    except (ValueError, zlib.error) as error:
+        raise UsageError(
+            "That is no cursor.", fix="Take it from the `cursor` of a line of `logs --json`."
+        ) from error

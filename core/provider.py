@@ -1,0 +1,126 @@
+"""What a provider of machines is to the rest of the program."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.errors import Problem
+    from llmcloud.core.job import Job
+    from llmcloud.core.spec.models import JobSpec
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An instance type in a region at a price; `memory_bytes` and `vcpus` are a node's."""
+
+    provider: str
+    service: str
+    region: str | None
+    instance_type: str
+    vcpus: int
+    memory_bytes: int
+    price_usd_per_hour: float
+    accelerator: str | None = None
+    accelerators: int = 0
+    spot: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call as it goes over the wire, in the vendor's own words."""
+
+    api: str
+    operation: str
+    params: dict[str, Any] = field(default_factory=dict)
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+class MachineState(StrEnum):
+    """What a provider says of a machine; UNKNOWN is no reason to act."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    GONE = "gone"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One node's machine as the provider describes it."""
+
+    rank: int
+    id: str
+    state: MachineState
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something that a job left behind, and what it is worth knowing before it goes."""
+
+    kind: str
+    id: str
+    job: str | None
+    detail: str = ""
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of `doctor`: what was looked at, whether it is well, and the fix if not."""
+
+    subject: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+class Compute(ABC):
+    """Machines of one provider. Each method makes one bounded request and never waits.
+
+    Raises the failures of llmcloud.runtime.errors, translated where the SDK raised.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def refusals(self, spec: JobSpec) -> list[Problem]:
+        """Return the options of a spec that this provider can't honour, by name."""
+
+    @abstractmethod
+    def offers(self, spec: JobSpec) -> list[Offer]:
+        """Return what satisfies a spec, the best first; NoCapacity or QuotaExceeded if nothing."""
+
+    @abstractmethod
+    def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:
+        """Return the exact calls that launch would make; needs no network."""
+
+    @abstractmethod
+    def launch(self, job: Job, secrets: Mapping[str, str]) -> None:
+        """Start a job's machines, or find them started: the same call twice makes them once."""
+
+    @abstractmethod
+    def describe(self, job: str, nodes: int) -> list[Machine]:
+        """Return what is known of a job's machines."""
+
+    @abstractmethod
+    def delete(self, job: str) -> None:
+        """End a job's machines and what belongs to them; what is absent is deleted already."""
+
+    @abstractmethod
+    def leftovers(self, live: frozenset[str]) -> list[Leftover]:
+        """Return what belongs to none of the `live` jobs."""
+
+    @abstractmethod
+    def remove(self, leftover: Leftover) -> None:
+        """Delete one leftover."""
+
+    @abstractmethod
+    def check(self) -> list[Finding]:
+        """Look at everything that a submit will need."""

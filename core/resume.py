@@ -1,0 +1,59 @@
+"""Run a job that has ended on, as its next attempt."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from llmcloud.core import job as jobs
+from llmcloud.core import submit
+from llmcloud.core.errors import UsageError
+from llmcloud.core.reserve import Reservation, is_cut_off, reserve
+from llmcloud.runtime import layout, status
+from llmcloud.runtime.status import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.job import Job
+    from llmcloud.core.provider import Compute
+    from llmcloud.runtime.store import ObjectStore
+
+
+def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str, str]) -> Job:
+    """Start the next attempt of a job and return the job.
+
+    UsageError when it is alive, or another job has its name by now.
+    """
+    job = jobs.read(store, job_id)
+    values = submit.secrets(job.task.secrets, environ)
+    found = jobs.reconcile(store, job_id, compute)
+    if not found.state.is_final and not is_cut_off(store, job.name, job_id):
+        raise _alive(found)
+    if found.state is State.RUNNING:
+        raise _alive(found)
+    reserve(store, job.name, Reservation.mine(job_id, job.spec_digest))
+    compute.delete(job_id)
+    store.delete(layout.cancel(job_id))
+
+    def next_attempt(now: Status) -> Status:
+        return dataclasses.replace(
+            now,
+            attempt=now.attempt + 1,
+            state=State.PROVISIONING,
+            failures=0,
+            ended_at=None,
+            exit_code=None,
+            error=None,
+        )
+
+    status.change(store, job_id, next_attempt)
+    submit.launch(store, compute, job, values)
+    return job
+
+
+def _alive(found: Status) -> UsageError:
+    return UsageError(
+        f"{found.job} has not ended: it is {found.state.value}.",
+        fix=f"llmcloud logs -f {found.job}, or llmcloud cancel {found.job} first.",
+    )

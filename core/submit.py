@@ -1,0 +1,167 @@
+"""Submit a job: reserve its name, write it down, stage what it needs, start its machines.
+
+Every step can be cut off and done again: what is there already is found, not made twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmcloud.core import job as jobs
+from llmcloud.core import package, stage
+from llmcloud.core.job import Job
+from llmcloud.core.reserve import Reservation, reserve
+from llmcloud.core.spec.task import task_of
+from llmcloud.runtime import layout, status
+from llmcloud.runtime.errors import Conflict, CredentialsError, Failure, NotFound
+from llmcloud.runtime.status import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmcloud.core.plan import Plan
+    from llmcloud.core.provider import Compute
+    from llmcloud.core.spec.load import LoadedSpec
+    from llmcloud.core.stage import DataTree, Upload
+    from llmcloud.runtime.store import ObjectStore
+
+
+@dataclass(frozen=True)
+class Submission:
+    """All that a submit works with; `tell` gets a sentence about each thing being done."""
+
+    loaded: LoadedSpec
+    plan: Plan
+    compute: Compute
+    store: ObjectStore
+    environ: Mapping[str, str]
+    tell: Callable[[str], None]
+
+
+def run(submission: Submission) -> Job:
+    """Submit a job and return it once its machines have been asked for."""
+    values = secrets(submission.loaded.spec.secrets, submission.environ)
+    submission.store.create()
+    with tempfile.TemporaryDirectory(prefix="llmcloud-") as scratch:
+        prepared = _prepare(submission, Path(scratch))
+        job = _write_down(submission, prepared)
+        _stage(submission, job, prepared)
+    launch(submission.store, submission.compute, job, values)
+    return job
+
+
+def secrets(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of a job's secrets; CredentialsError for one that is not set."""
+    missing = [name for name in names if not environ.get(name)]
+    if missing:
+        raise CredentialsError(
+            f"The job needs {', '.join(missing)}, which the environment does not have.",
+            where="secrets",
+            fix=f"export {missing[0]}=… before you submit or resume.",
+        )
+    return {name: environ[name] for name in names}
+
+
+def launch(store: ObjectStore, compute: Compute, job: Job, values: Mapping[str, str]) -> None:
+    """Start a job's machines; a job that can't have them has failed, and says why."""
+    attempt = status.read(store, job.id).attempt
+    status.advance(store, job.id, attempt, State.PROVISIONING)
+    try:
+        compute.launch(job, values)
+    except Failure as failure:
+        error = str(failure)
+
+        def failed(now: Status) -> Status:
+            return dataclasses.replace(now, state=State.FAILED, ended_at=status.now(), error=error)
+
+        status.change(store, job.id, failed)
+        raise
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What was packed before anything was written down, so that a mistake leaves nothing."""
+
+    code: package.Archive
+    runtime: Path
+    runtime_digest: str
+    trees: list[DataTree]
+
+
+def _prepare(submission: Submission, scratch: Path) -> _Prepared:
+    loaded = submission.loaded
+    code = loaded.spec.code
+    folder = (loaded.path.parent / code.path).expanduser()
+    archive = package.pack(folder, code.exclude, code.max_size.bytes, scratch / "code.tar.gz")
+    trees = stage.data_trees(loaded)
+    for warning in (*archive.warnings, *(w for tree in trees for w in tree.warnings)):
+        submission.tell(f"warning: {warning}")
+    runtime = scratch / "runtime.pyz"
+    return _Prepared(archive, runtime, package.pack_runtime(runtime), trees)
+
+
+def _write_down(submission: Submission, prepared: _Prepared) -> Job:
+    """Reserve the name and write the job's document and first state, or find them written."""
+    loaded, store = submission.loaded, submission.store
+    wanted = jobs.new_id(loaded.spec.name)
+    job_id = reserve(store, loaded.spec.name, Reservation.mine(wanted, loaded.digest))
+    if job_id != wanted:
+        submission.tell(f"carrying on with {job_id}, whose submit was cut off")
+    try:
+        return jobs.read(store, job_id)
+    except NotFound:
+        job = _job(submission, prepared, job_id)
+    store.put(layout.job_document(job_id), job.to_json(), if_absent=True)
+    return job
+
+
+def _job(submission: Submission, prepared: _Prepared, job_id: str) -> Job:
+    loaded, plan = submission.loaded, submission.plan
+    sources = tuple(tree.source for tree in prepared.trees)
+    return Job(
+        id=job_id,
+        name=loaded.spec.name,
+        provider=plan.offer.provider,
+        service=plan.offer.service,
+        region=plan.offer.region,
+        store=submission.store.url,
+        created_at=status.now(),
+        spec=loaded.document,
+        spec_digest=loaded.digest,
+        plan=plan.to_document(),
+        task=task_of(loaded.spec, job=job_id, code=prepared.code.digest, data=sources),
+        runtime=prepared.runtime_digest,
+    )
+
+
+def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
+    store = submission.store
+    first = Status(
+        job=job.id,
+        name=job.name,
+        provider=job.provider,
+        service=job.service,
+        region=job.region,
+        state=State.SUBMITTED,
+        created_at=job.created_at,
+    )
+    with contextlib.suppress(Conflict):  # a submit that was cut off may have come so far
+        status.begin(store, first)
+    status.advance(store, job.id, 1, State.STAGING)
+    uploads = [
+        stage.Upload(
+            prepared.code.path, layout.code(prepared.code.digest), prepared.code.size_bytes
+        ),
+        stage.Upload(prepared.runtime, layout.runtime(job.runtime), 0),
+        *(each for tree in prepared.trees for each in tree.uploads),
+    ]
+
+    def told(each: Upload) -> None:
+        submission.tell(f"uploading {each.path.name} ({each.size_bytes:,} bytes)")
+
+    stage.upload(store, uploads, told)

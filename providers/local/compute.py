@@ -1,0 +1,183 @@
+"""The `local` provider: each node of a job is a process tree of its own on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from llmcloud.core.errors import Problem
+from llmcloud.core.plan import machine_groups
+from llmcloud.core.provider import Compute, Finding, Machine, MachineState, Offer, Request
+from llmcloud.providers.local import doctor, leftovers, machine
+from llmcloud.providers.local.keeper import TAG, Order
+from llmcloud.runtime import process
+from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.process import Identity
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.home import Home
+    from llmcloud.core.job import Job
+    from llmcloud.core.provider import Leftover
+    from llmcloud.core.spec.models import JobSpec
+
+START_TIMEOUT_S = 20.0
+POLL_S = 0.01
+LAUNCHERS = ("none", "torchrun", "tensorflow")
+KEEPER = ("-m", "llmcloud.providers.local.keeper")
+
+# What a node inherits of the submitter's environment: how to find programs, packages and GPUs,
+# and nothing that is a credential.
+INHERITED = frozenset(
+    [
+        *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
+        *("TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "CUDA_HOME"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "HF_HOME", "TORCH_HOME"),
+        *("PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_INDEX_URL", "UV_CACHE_DIR"),
+        *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
+        *("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+    ]
+)
+
+
+def make(home: Home) -> Compute:
+    """Return the provider; what the registry calls."""
+    return Local(home)
+
+
+class Local(Compute):
+    """Runs the nodes of a job below a keeper, one a job."""
+
+    name: ClassVar[str] = "local"
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+
+    def refusals(self, spec: JobSpec) -> list[Problem]:
+        asked = [
+            ("service", spec.service != "vm", "managed services are a cloud's"),
+            ("region", bool(spec.region), "this machine is in no region"),
+            ("launcher", spec.launcher.name not in LAUNCHERS, f"it has {', '.join(LAUNCHERS)}"),
+        ]
+        for group in machine_groups(spec):
+            path, wanted = group.path, group.machine
+            asked += [
+                (f"{path}.instance_type", wanted.instance_type is not None, "there is one machine"),
+                (f"{path}.image", wanted.image is not None, "jobs run on this system as it is"),
+                (f"{path}.spot", wanted.spot is True, "nothing preempts this machine"),
+            ]
+        for number, source in enumerate(spec.data):
+            absolute = Path(source.target).is_absolute()
+            asked.append((f"data.{number}.target", absolute, "it lies outside of the job's folder"))
+        return [
+            Problem(key, f"the provider local can't honour this: {why}", hint=f"--set {key}=null")
+            for key, is_asked, why in asked
+            if is_asked
+        ]
+
+    def offers(self, spec: JobSpec) -> list[Offer]:
+        return [machine.offer(spec, machine.Inventory.take())]
+
+    def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:  # noqa: ARG002
+        order = {"job": job, "folder": str(self._folder(job)), "nodes": len(spec.role_list())}
+        return [Request("local", "spawn", {"argv": [sys.executable, *KEEPER]}, order)]
+
+    def launch(self, job: Job, secrets: Mapping[str, str]) -> None:
+        if self._keeper(job.id):
+            return
+        folder = self._folder(job.id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        order = Order(
+            job=job.id,
+            store=job.store,
+            folder=str(folder),
+            environments=str(self._home.venvs),
+            runtime=job.runtime,
+            nodes=job.task.nodes,
+            max_duration_s=job.task.max_duration_s,
+            gpu=job.plan["offer"]["accelerator"] or "",
+            gpus_per_node=job.task.accelerators_per_node,
+            gpu_locks=str(self._home.root / "gpus"),
+        )
+        (folder / "order.json").write_text(order.to_json())
+        with (folder / "order.json").open("rb") as told, (folder / "keeper.log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, *KEEPER],
+                stdin=told,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={**_environ(), TAG: str(folder), **secrets},
+                start_new_session=True,  # it outlives this terminal
+            )
+        self._await_keeper(job.id, child)
+
+    def describe(self, job: str, nodes: int) -> list[Machine]:
+        folder = self._folder(job)
+        if not (folder / "keeper.json").exists():
+            return []  # not launched yet, or deleted: nothing is known here
+        state = MachineState.RUNNING if self._keeper(job) else MachineState.GONE
+        return [Machine(rank, str(folder / f"node-{rank}"), state) for rank in range(nodes)]
+
+    def delete(self, job: str) -> None:
+        folder = self._folder(job)
+        process.kill_all(process.tagged(TAG, str(folder)))
+        (folder / "keeper.json").unlink(missing_ok=True)
+
+    def leftovers(self, live: frozenset[str]) -> list[Leftover]:
+        return leftovers.find(self._home, live)
+
+    def remove(self, leftover: Leftover) -> None:
+        if leftover.kind == "processes":
+            process.kill_all(process.tagged(TAG, leftover.id))
+        else:
+            shutil.rmtree(leftover.id, ignore_errors=True)
+
+    def check(self) -> list[Finding]:
+        return doctor.check(self._home)
+
+    def _folder(self, job: str) -> Path:
+        return self._home.nodes / job
+
+    def _keeper(self, job: str) -> Identity | None:
+        """Return the keeper of a job while it lives."""
+        try:
+            keeper = Identity(**json.loads((self._folder(job) / "keeper.json").read_text()))
+        except (FileNotFoundError, ValueError):
+            return None
+        return keeper if keeper.is_alive else None
+
+    def _await_keeper(self, job: str, child: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._keeper(job):
+                child.returncode = 0  # it goes on without us: not a child to warn of
+                return
+            if child.poll():
+                break
+            time.sleep(POLL_S)
+        log = (self._folder(job) / "keeper.log").read_text(errors="replace").strip()
+        raise Unavailable(
+            "The process that keeps the job's nodes did not start.",
+            where=f"provider local: {log.splitlines()[-1] if log else 'it printed nothing'}",
+            fix="llmcloud doctor local",
+        )
+
+
+def _environ() -> dict[str, str]:
+    """Return a node's environment; `python` is there even where only llmcloud's own has one."""
+    environ = {name: value for name, value in os.environ.items() if name in INHERITED}
+    own = str(Path(sys.executable).parent)
+    environ["PATH"] = os.pathsep.join((environ.get("PATH", os.defpath), own))
+    if sys.platform == "linux":
+        # All nodes are on this machine, and its own name may lead nowhere.
+        environ |= {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
+    return environ

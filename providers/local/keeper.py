@@ -1,0 +1,189 @@
+"""Keeps a job's nodes running on this machine: what an instance group is on a cloud.
+
+    python -m llmcloud.providers.local.keeper < ORDER.json
+
+It holds the job's lock for as long as it lives, which is how everybody sees that the job has
+machines, and brings back a node whose runtime was killed. It listens to nobody: the nodes take
+part in the job through the store by themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from llmcloud.providers.local import gpus
+from llmcloud.runtime import heartbeat, layout, process, status
+from llmcloud.runtime.errors import Failure, NoCapacity
+from llmcloud.runtime.heartbeat import Outcome
+from llmcloud.runtime.status import State, Status
+from llmcloud.runtime.store import ObjectStore, open_store
+
+TAG = "LLMCLOUD_TAG"  # on every process of a job: the job's folder
+NODE_TAG = "LLMCLOUD_TAG_NODE"  # on every process of a node: the node's folder
+POLL_S = 0.1
+MAX_RESTARTS = 10  # of one node, in a row; what kills it will do so again
+RESTART_DELAY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to keep running, and where; `gpu` is the name of the GPUs that each node gets."""
+
+    job: str
+    store: str
+    folder: str
+    environments: str
+    runtime: str
+    nodes: int
+    max_duration_s: float | None = None
+    gpu: str = ""
+    gpus_per_node: int = 0
+    gpu_locks: str = ""
+
+    @classmethod
+    def from_json(cls, data: str) -> Order:
+        """Read an order."""
+        return cls(**json.loads(data))
+
+    def to_json(self) -> str:
+        """Write an order; it holds no secret: those are in the keeper's environment only."""
+        return json.dumps(dataclasses.asdict(self))
+
+
+def main() -> int:
+    """Keep one job; 0 when it has ended or somebody else keeps it."""
+    order = Order.from_json(sys.stdin.read())
+    folder = Path(order.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return 0
+        process.become_subreaper()
+        (folder / "keeper.json").write_text(
+            json.dumps(dataclasses.asdict(process.identify(os.getpid())))
+        )
+        return Keeper(order, open_store(order.store)).run()
+
+
+class Keeper:
+    """The nodes of one job as child processes."""
+
+    def __init__(self, order: Order, store: ObjectStore) -> None:
+        self._order, self._store = order, store
+        self._folder = Path(order.folder)
+        limit_s = order.max_duration_s
+        self._expires_at_s = None if limit_s is None else time.monotonic() + limit_s
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._restarts = dict.fromkeys(range(order.nodes), 0)
+        self._parting = False
+        self._gpus: list[tuple[int, IO[str]]] = []
+
+    def run(self) -> int:
+        """Run the nodes until each has ended by itself, or a signal says to go."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._part if number is signal.SIGTERM else signal.SIG_IGN)
+        try:
+            wanted = self._order.gpus_per_node * self._order.nodes
+            self._gpus = gpus.claim(Path(self._order.gpu_locks), self._order.gpu, wanted)
+        except NoCapacity as failure:
+            self._fail(str(failure))
+            return 0
+        runtime = self._folder / "runtime.pyz"
+        self._store.get_file(layout.runtime(self._order.runtime), runtime)
+        for rank in range(self._order.nodes):
+            self._start(rank)
+        while self._children:
+            self._look_after()
+            time.sleep(POLL_S)
+        process.kill_below(os.getpid())
+        self._clean_up()
+        return 0
+
+    def _start(self, rank: int) -> None:
+        order = self._order
+        argv = [sys.executable, "-I", str(self._folder / "runtime.pyz")]
+        argv += ["--store", order.store, "--job", order.job, "--rank", str(rank)]
+        argv += ["--work", str(self._folder / f"node-{rank}"), "--environments", order.environments]
+        if self._expires_at_s is not None:
+            argv += ["--expires-at", str(self._expires_at_s)]
+        environ = {**os.environ, NODE_TAG: self._node_tag(rank)}
+        if self._gpus:
+            share = self._gpus[rank * order.gpus_per_node :][: order.gpus_per_node]
+            environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(index) for index, _ in share)
+        with (self._folder / f"node-{rank}.log").open("ab") as log:
+            self._children[rank] = subprocess.Popen(
+                argv,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _look_after(self) -> None:
+        for rank, child in list(self._children.items()):
+            if child.poll() is None:
+                continue
+            del self._children[rank]
+            if child.returncode != 0 and not self._parting:
+                self._bring_back(rank)
+
+    def _bring_back(self, rank: int) -> None:
+        """End what a killed node left running and start it anew; give up after many times."""
+        process.kill_all(process.tagged(NODE_TAG, self._node_tag(rank)))
+        self._restarts[rank] += 1
+        if self._restarts[rank] > MAX_RESTARTS:
+            times = f"The runtime of node {rank} ended {MAX_RESTARTS} times."
+            self._fail(f"{times} {self._last_words(rank)}")
+            return
+        time.sleep(RESTART_DELAY_S)
+        self._start(rank)
+
+    def _node_tag(self, rank: int) -> str:
+        return str(self._folder / f"node-{rank}")
+
+    def _fail(self, error: str) -> None:
+        def failed(now: Status) -> Status:
+            return dataclasses.replace(now, state=State.FAILED, ended_at=status.now(), error=error)
+
+        status.change(self._store, self._order.job, failed)
+
+    def _last_words(self, rank: int) -> str:
+        lines = (self._folder / f"node-{rank}.log").read_text(errors="replace").splitlines()
+        return lines[-1] if lines else ""
+
+    def _part(self, *_: object) -> None:
+        """Have every node save what it has; the loop ends when they are gone."""
+        self._parting = True
+        for child in self._children.values():
+            process.send(child.pid, signal.SIGTERM)
+
+    def _clean_up(self) -> None:
+        """Remove the nodes' folders, unless something in them is nowhere else."""
+        try:
+            found = status.read(self._store, self._order.job)
+            beats = heartbeat.read_all(self._store, self._order.job, found.attempt)
+        except Failure:
+            return
+        kept = {Outcome.LOST, Outcome.PREEMPTED}
+        if found.state.is_final and not any(beat.outcome in kept for beat in beats.values()):
+            for rank in range(self._order.nodes):
+                shutil.rmtree(self._folder / f"node-{rank}", ignore_errors=True)
+                (self._folder / f"node-{rank}.log").unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

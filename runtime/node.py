@@ -1,0 +1,186 @@
+"""The program that a node runs: attempts, one after another, until the job has ended.
+
+python -m llmcloud.runtime.node --store URL --job ID --rank N --work DIR --environments DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmcloud.runtime import heartbeat, layout, process, status, telemetry, verdict
+from llmcloud.runtime.attempt import Attempt, Seat
+from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
+from llmcloud.runtime.status import State
+from llmcloud.runtime.store import open_store
+from llmcloud.runtime.supervise import Reason, Stop
+from llmcloud.runtime.task import Task
+from llmcloud.runtime.watch import Peers, Watched
+
+if TYPE_CHECKING:
+    from llmcloud.runtime.status import Status
+
+POLL_S = 0.2
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Take part in a job; 0 once the job has ended, whatever its end."""
+    options = _parse(argv)
+    process.become_subreaper()
+    try:
+        node = Node(_seat(options))
+        signal.signal(signal.SIGTERM, lambda *_: node.terminate())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        node.run()
+    except Failure as failure:
+        print(f"{status.now()} {failure} {failure.fix}", file=sys.stderr, flush=True)  # noqa: T201
+        return failure.exit_code
+    return 0
+
+
+class Node:
+    """One node of a job, over all attempts that it lives to see."""
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._stop = Stop()
+        self._terminated = False
+        self._parent = os.getppid()
+
+    def terminate(self) -> None:
+        """Save what there is and go: this machine is about to vanish."""
+        self._terminated = True
+        self._stop.ask(Reason.PREEMPTED)
+
+    def run(self) -> None:
+        """Take part in attempts until the job has ended or this machine must go."""
+        self._seat.work.mkdir(parents=True, exist_ok=True)
+        telemetry.ship_leftovers(self._seat.store, self._seat.work)
+        while not (now := self._status()).state.is_final:
+            if now.state is State.PREEMPTED:
+                now = self._start_over(now)
+            self._stop = Stop()
+            if self._terminated:
+                self._stop.ask(Reason.PREEMPTED)
+            ending = self._ended_before(now.attempt)
+            if ending is None:
+                ending = Attempt(self._seat, now.attempt, self._stop).take_part()
+            if ending.outcome is Outcome.LOST and self._stop.reason:
+                return  # nobody is there to bring this node back, or nothing to write to
+            self._settle(now.attempt, ending)
+            if self._terminated:
+                return
+
+    def _status(self) -> Status:
+        return status.read(self._seat.store, self._seat.task.job)
+
+    def _start_over(self, now: Status) -> Status:
+        """Begin the next attempt after a preemption: the machine, or its replacement, is back."""
+
+        def next_attempt(current: Status) -> Status | None:
+            if current.state is not State.PREEMPTED or current.attempt != now.attempt:
+                return None
+            return verdict.next_attempt(current)
+
+        return status.change(self._seat.store, self._seat.task.job, next_attempt)
+
+    def _ended_before(self, attempt: int) -> Heartbeat | None:
+        """Own up to an attempt that an earlier incarnation of this node began.
+
+        Returns None when there was none, and the node may take part in it.
+        """
+        seat = self._seat
+        beat = heartbeat.read(seat.store, seat.task.job, attempt, seat.rank)
+        if beat is not None and beat.phase is not Phase.ENDED:
+            beat = dataclasses.replace(
+                beat,
+                incarnation=seat.incarnation,
+                at=status.now(),
+                phase=Phase.ENDED,
+                outcome=Outcome.LOST,
+            )
+            heartbeat.write(seat.store, seat.task.job, attempt, beat)
+        return beat
+
+    def _settle(self, attempt: int, ending: Heartbeat) -> None:
+        """Wait until it is known what comes after this attempt; node 0 decides it."""
+        if self._seat.rank == 0:
+            self._decide(attempt, ending)
+            return
+        while not self._terminated and os.getppid() == self._parent:
+            now = self._status()
+            if now.attempt != attempt or now.state.is_final:
+                return
+            time.sleep(POLL_S)
+
+    def _decide(self, attempt: int, own: Heartbeat) -> None:
+        seat = self._seat
+        peers = Peers(Watched(seat.store, seat.task, attempt, seat.rank, None))
+        deciding = {rank for rank, role in enumerate(seat.task.roles) if verdict.decides(role)} | {
+            0
+        }
+        while True:
+            beats = {**peers.refresh(), 0: own}
+            if deciding <= {r for r in beats if r == 0 or peers.ended(r)} | set(peers.lost()):
+                break
+            time.sleep(POLL_S)
+        endings = [_ending(beats.get(rank), rank, seat) for rank in sorted(deciding)]
+
+        def after(now: Status) -> Status | None:
+            if now.attempt != attempt:
+                return None
+            if own.outcome is Outcome.PREEMPTED and self._terminated:
+                return dataclasses.replace(now, state=State.PREEMPTED)
+            return verdict.judge(seat.task, now, endings)
+
+        status.change(seat.store, seat.task.job, after)
+
+
+def _ending(beat: Heartbeat | None, rank: int, seat: Seat) -> Heartbeat:
+    """Return how a node ended; one that fell silent was lost, one never seen did not begin."""
+    if beat is None:
+        return Heartbeat(rank, seat.task.roles[rank], "", status.now(), outcome=Outcome.STOPPED)
+    if beat.phase is not Phase.ENDED:
+        return dataclasses.replace(beat, outcome=Outcome.LOST)
+    return beat
+
+
+def _seat(options: argparse.Namespace) -> Seat:
+    store = open_store(options.store)
+    document = json.loads(store.get(layout.job_document(options.job)).data)
+    return Seat(
+        store=store,
+        task=Task.from_json(json.dumps(document["task"]).encode()),
+        rank=options.rank,
+        work=Path(options.work).absolute(),
+        environments=Path(options.environments).absolute(),
+        host=options.host,
+        incarnation=uuid.uuid4().hex,
+        expires_at_s=options.expires_at,
+    )
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="llmcloud-node")
+    parser.add_argument("--store", required=True, help="URL of the store the job lies in")
+    parser.add_argument("--job", required=True)
+    parser.add_argument("--rank", type=int, required=True)
+    parser.add_argument("--work", required=True, help="folder of this node's own")
+    parser.add_argument("--environments", required=True, help="where virtual environments are kept")
+    parser.add_argument("--host", default="127.0.0.1", help="address that the other nodes reach")
+    parser.add_argument("--expires-at", type=float, help="end, on this machine's monotonic clock")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

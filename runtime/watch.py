@@ -1,0 +1,152 @@
+"""What a node keeps an eye on while it works: cancel, expiry, its peers, its parent, the store."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmcloud.runtime import heartbeat, layout, status
+from llmcloud.runtime.errors import Failure, StoreGone
+from llmcloud.runtime.heartbeat import Outcome, Phase
+from llmcloud.runtime.supervise import Reason, Stop
+from llmcloud.runtime.verdict import decides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmcloud.runtime.heartbeat import Heartbeat
+    from llmcloud.runtime.store import ObjectStore
+    from llmcloud.runtime.task import Task
+
+POLL_S = 1.0
+STALE_S = 60.0  # a node that has not said anything for so long is lost
+STORE_GONE_S = 30.0  # so long a store may be unmounted before the job gives up
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One node's part in one attempt, as the watch needs to know it."""
+
+    store: ObjectStore
+    task: Task
+    attempt: int
+    rank: int
+    expires_at_s: float | None  # on the clock below
+
+
+class Peers:
+    """The other nodes' heartbeats, and since when each has said nothing, by this node's clock.
+
+    Times written by other machines are never compared: their clocks may be wrong, or jump.
+    """
+
+    def __init__(self, watched: Watched, clock: Callable[[], float] = time.monotonic) -> None:
+        self._watched, self._clock = watched, clock
+        self._beats: dict[int, Heartbeat] = {}
+        self._changed_at: dict[int, float] = {}
+        self._began_at = clock()
+
+    def refresh(self) -> dict[int, Heartbeat]:
+        """Read all heartbeats of the attempt and return them by rank."""
+        found = heartbeat.read_all(
+            self._watched.store, self._watched.task.job, self._watched.attempt
+        )
+        for rank, beat in found.items():
+            if self._beats.get(rank) != beat:
+                self._changed_at[rank] = self._clock()
+        self._beats = found
+        return found
+
+    def lost(self) -> list[int]:
+        """Return the ranks that have been silent for too long without having ended."""
+        now_s = self._clock()
+        return [
+            rank
+            for rank in range(self._watched.task.nodes)
+            if rank != self._watched.rank
+            and now_s - self._changed_at.get(rank, self._began_at) > STALE_S
+            and not self.ended(rank)
+        ]
+
+    def ended(self, rank: int) -> bool:
+        """Tell whether a node has ended its part."""
+        beat = self._beats.get(rank)
+        return beat is not None and beat.phase is Phase.ENDED
+
+
+class Watch:
+    """A thread that asks for a stop when there is a reason, and calls `beat` now and then."""
+
+    def __init__(
+        self,
+        watched: Watched,
+        stop: Stop,
+        beat: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._watched, self._stop, self._beat, self._clock = watched, stop, beat, clock
+        self.peers = Peers(watched, clock)
+        self._parent = os.getppid()
+        self._beat_at = clock()
+        self._store_gone_at: float | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._over.wait(POLL_S):
+            self.look()
+
+    def look(self) -> None:
+        """Look at everything once."""
+        if os.getppid() != self._parent:
+            self._stop.ask(Reason.ABANDONED)  # whoever could bring this node back is gone
+        expires_at_s = self._watched.expires_at_s
+        if expires_at_s is not None and self._clock() >= expires_at_s:
+            self._stop.ask(Reason.EXPIRED)
+        try:
+            self._look_at_store()
+        except StoreGone:
+            self._store_gone_at = self._store_gone_at or self._clock()
+            if self._clock() - self._store_gone_at > STORE_GONE_S:
+                self._stop.ask(Reason.STORE_GONE)
+        except Failure:
+            return  # a store that does not answer is no reason to stop; the next look may do
+        else:
+            self._store_gone_at = None
+
+    def _look_at_store(self) -> None:
+        watched = self._watched
+        if watched.store.exists(layout.cancel(watched.task.job)):
+            self._stop.ask(Reason.CANCELLED)
+        found = status.read(watched.store, watched.task.job)
+        if found.attempt != watched.attempt or found.state.is_final:
+            self._stop.ask(Reason.STOPPED)
+        if watched.task.nodes > 1:
+            self._look_at_peers()
+        if self._clock() - self._beat_at >= heartbeat.INTERVAL_S:
+            self._beat_at = self._clock()
+            self._beat()
+
+    def _look_at_peers(self) -> None:
+        """Node 0 looks at all, the others at node 0: one that ended badly ends the attempt."""
+        beats = self.peers.refresh()
+        ranks = range(1, self._watched.task.nodes) if self._watched.rank == 0 else [0]
+        for rank in ranks:
+            beat = beats.get(rank)
+            if beat and beat.phase is Phase.ENDED and beat.outcome is not Outcome.SUCCEEDED:
+                self._stop.ask(Reason.STOPPED)
+        if self._watched.rank == 0 and any(
+            decides(self._watched.task.roles[r]) for r in self.peers.lost()
+        ):
+            self._stop.ask(Reason.STOPPED)
