@@ -83,7 +83,7 @@ clean:  ## remove what was built, the environments and the caches
 
 $(READY): requirements-dev.lock pyproject.toml .ci/venv
 	@echo "Setting up $(VENV)…"
-	@.ci/venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || .ci/venv $(VENV)
 	@$(BIN)/python -m pip install -q -r requirements-dev.lock
 	@$(BIN)/python -m pip install -q --no-deps --no-build-isolation -e .
 	@mkdir -p build
@@ -91,7 +91,7 @@ $(READY): requirements-dev.lock pyproject.toml .ci/venv
 
 $(TORCH_READY): requirements-torch.lock pyproject.toml .ci/venv
 	@echo "Setting up $(TORCH_VENV)…"
-	@.ci/venv $(TORCH_VENV)
+	@$(TORCH_VENV)/bin/python -m pip --version >/dev/null 2>&1 || .ci/venv $(TORCH_VENV)
 	@$(TORCH_VENV)/bin/python -m pip install -q $(TORCH)
 	@$(TORCH_VENV)/bin/python -m pip install -q -r requirements-torch.lock
 	@$(TORCH_VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
