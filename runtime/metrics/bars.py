@@ -32,14 +32,14 @@ class Bar:
 
 def read_bar(line: str) -> Bar | None:
     """Read a line without control codes; None when it is no bar."""
-    if (found := TQDM.match(line)) is not None:
+    if "%|" in line and (found := TQDM.match(line)) is not None:
         title = found["title"].strip()
         epoch = EPOCH_TITLE.match(title)
         values = _values(POSTFIX.findall(found["rest"]))
         values.pop("v_num", None)  # Lightning's number of the run
         place = int(epoch["epoch"]) if epoch else None
         return Bar(int(found["done"]), int(found["total"]), title, place, False, values)
-    if (found := KERAS.match(line)) is not None:
+    if " - " in line and (found := KERAS.match(line)) is not None:
         parts = (KERAS_PAIR.match(part.strip()) for part in found["rest"].split(" - "))
         values = _values([(part[1], part[2]) for part in parts if part])
         if values:

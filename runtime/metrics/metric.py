@@ -6,8 +6,10 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-NAME_BYTES_MAX = 100
+NAME_CHARS_MAX = 100
+NAMES_CACHED = 1024
 
 SYNONYMS = {
     "learning_rate": "lr",
@@ -86,9 +88,10 @@ def plain(value: float) -> float | str:
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
+@lru_cache(NAMES_CACHED)
 def canonical(name: str) -> str:
     """Return the one name for what frameworks call `train/loss`, `val_loss`, `learning_rate`."""
-    short = name.strip().lower()[:NAME_BYTES_MAX]
+    short = name.strip().lower()[:NAME_CHARS_MAX]
     short = short.removeprefix("train/")
     short = EVALUATION.sub("eval_", short).replace(" ", "_")
     return SYNONYMS.get(short, short)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
-from llmcloud.runtime.metrics.metric import canonical
+from llmcloud.runtime.metrics.metric import NAMES_CACHED, canonical
 
 DIGITS = r"\d{1,3}(?:,\d{3}){1,6}|\d{1,19}"
 FINITE = rf"[-+]?(?:(?:{DIGITS})(?:\.\d{{0,40}})?|\.\d{{1,40}})(?:e[-+]?\d{{1,4}})?"
@@ -48,22 +49,22 @@ class Words:
 
 def read_words(line: str) -> Words | None:
     """Read a lower-case line; None when it is no metric line."""
-    if (total := TOTAL.search(line)) is not None:
+    if ("total" in line or "max" in line) and (total := TOTAL.search(line)) is not None:
         return Words(None, count(total.group(1)), {})
     step = STEP.search(line)
     values: dict[str, float] = {}
     explicit = enough = usual = False
     for found in PAIR.finditer(line):
-        name, signed = canonical(found["name"]), found["sign"].strip() != ""
-        is_loss = name.endswith("loss")
-        if name in STEP_NAMES or (is_loss and found["unit"]):
+        raw_name, sign, text, unit = found.groups()
+        name, signed = canonical(raw_name), not sign.isspace()
+        if name in STEP_NAMES or (unit and name.endswith("loss")):
             continue
-        is_usual = USUAL.fullmatch(name) is not None
-        if (signed or is_usual) and (value := number(found["value"])) is not None:
+        is_usual, is_enough = _tells(name)
+        if (signed or is_usual) and (value := number(text)) is not None:
             values[name] = value
             explicit |= signed
             usual |= is_usual
-            enough |= signed and SAYS_ENOUGH.fullmatch(name) is not None
+            enough |= signed and is_enough
     if step is None:
         accepted = enough and not any(phrase in line for phrase in NOT_OURS)
     else:
@@ -77,6 +78,12 @@ def read_words(line: str) -> Words | None:
         count(step["total"]) if step and step["total"] else None,
         values,
     )
+
+
+@lru_cache(NAMES_CACHED)
+def _tells(name: str) -> tuple[bool, bool]:
+    """Return whether a name is usual, and whether it says enough."""
+    return USUAL.fullmatch(name) is not None, SAYS_ENOUGH.fullmatch(name) is not None
 
 
 def number(text: str) -> float | None:
