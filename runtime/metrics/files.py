@@ -42,6 +42,7 @@ class Folders:
         self._folders = list(folders)
         self._clock = clock
         self._sources: dict[str, Source] = {}
+        self._found: set[str] = set()
         self._next_look = 0.0
         for source in self._look():
             source.poll()  # an earlier run's
@@ -57,13 +58,19 @@ class Folders:
         start = self._clock()
         for folder in self._folders:
             for path in _metrics_files(folder):
-                if path not in self._sources and (source := _source(Path(path))) is not None:
+                if path not in self._found and (source := _source(Path(path))) is not None:
+                    self._found.add(path)
                     self._sources[path] = source
                     yield source
         while len(self._sources) > FILES_MAX:
-            del self._sources[next(iter(self._sources))]
+            del self._sources[self._least_useful()]
         took_s = self._clock() - start
         self._next_look = start + max(LOOK_INTERVAL_S, took_s * LOOK_SHARE)
+
+    def _least_useful(self) -> str:
+        """Return the oldest checkpoint's file, as each newer one says the same and more."""
+        states = (path for path, source in self._sources.items() if type(source) is TrainerState)
+        return next(states, next(iter(self._sources)))
 
 
 def _source(path: Path) -> Source | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.runtime.metrics.collector import STEPS_KEPT, Collector
-from llmcloud.runtime.metrics.files import Folders
+from llmcloud.runtime.metrics.files import FILES_MAX, Folders
 from llmcloud.runtime.metrics.metric import Metric, Reading, canonical
 from llmcloud.runtime.metrics.progress import POINTS_MAX, History, Progress
 from llmcloud.runtime.status import rfc3339
@@ -122,6 +122,20 @@ def test_files_are_found_in_folders_but_not_in_other_people_s(tmp_path: Path) ->
     (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
     write_state(tmp_path / "a" / "b", {"step": 1, "loss": 1.0})
     assert [m.step for m in collector.poll()] == [1]
+
+
+def test_hundreds_of_checkpoints_do_not_crowd_out_the_event_file(tmp_path: Path) -> None:
+    """The newest checkpoint is read, too, and none is read twice."""
+    collector = collect(tmp_path)
+    add_events(tmp_path / "runs")
+    assert len(collector.poll()) == 5
+    for step in range(1000, 1000 + FILES_MAX + 50):
+        write_state(tmp_path / f"checkpoint-{step}", {"step": step, "loss": 1.0})
+    collector.poll()
+    write_state(tmp_path / "checkpoint-2000", {"step": 2000, "loss": 1.0})
+    assert [m.step for m in collector.poll()] == [2000]
+    assert any("tfevents" in path for path in collector._folders._sources)
+    assert len(collector._folders._sources) == FILES_MAX
 
 
 def test_looking_for_files_takes_a_small_part_of_the_time(tmp_path: Path) -> None:
