@@ -62,6 +62,11 @@ def restore(
     return None
 
 
+def was_cut_off(directory: Path) -> bool:
+    """Tell whether the folder may be half restored: nothing in it is to be believed."""
+    return _staging(directory.resolve()).exists()
+
+
 def set_torn_aside(directory: Path, where: Path, warn: Callable[[str], None]) -> None:
     """Move every checkpoint of the folder that is not whole out of it."""
     for candidate in scan(directory).candidates:
@@ -84,12 +89,13 @@ def _bring(store: ObjectStore, job: str, directory: Path, what: tuple[Manifest, 
     if problem := manifests.missing_from(store, job, manifest):
         raise _Damaged(problem)
     wanted = manifest.for_rank(rank)
-    staging = directory.parent / f".{directory.name}.restoring"
+    staging = _staging(directory)
     kept = _matching(directory, wanted)
     prefix = layout.checkpoint(job, manifest.step)
     for name, file in wanted.items():
         if name not in kept:
             _download(store, prefix + file.key, staging / name, file)
+    staging.mkdir(parents=True, exist_ok=True)
     aside.set_aside(directory, list(aside.all_but(directory, kept)), where)
     for name in wanted.keys() - kept:
         target = directory / name
@@ -99,6 +105,10 @@ def _bring(store: ObjectStore, job: str, directory: Path, what: tuple[Manifest, 
     for link in manifest.links:
         _link(directory, link.name, link.target)
     shutil.rmtree(staging, ignore_errors=True)
+
+
+def _staging(directory: Path) -> Path:
+    return directory.parent / f".{directory.name}.restoring"
 
 
 def _matching(directory: Path, wanted: dict[str, ShippedFile]) -> set[str]:

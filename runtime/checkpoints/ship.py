@@ -27,7 +27,7 @@ from llmcloud.runtime.checkpoints.gather import (
 )
 from llmcloud.runtime.checkpoints.manifest import Manifest
 from llmcloud.runtime.checkpoints.prune import drop_unused, prune, remove
-from llmcloud.runtime.checkpoints.restore import set_torn_aside
+from llmcloud.runtime.checkpoints.restore import set_torn_aside, was_cut_off
 from llmcloud.runtime.checkpoints.tracker import Sighting, Tracker
 from llmcloud.runtime.checkpoints.upload import Standing
 from llmcloud.runtime.errors import Failure
@@ -143,6 +143,8 @@ class Shipper:
 
         For a job of one node, before `restore`. Torn ones are set aside. Returns the step shipped.
         """
+        if was_cut_off(self.directory):
+            return None
         where = self.set_aside or aside.default_folder(self.directory)
         set_torn_aside(self.directory, where, self.warn)
         newest = manifests.newest_valid(self.store, self.job)

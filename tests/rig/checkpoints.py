@@ -42,10 +42,11 @@ class DyingStore(FileStore):
             is_last = self.operations == self.dies_at
             if is_last and not self.does_it_first:
                 raise self.failure
-            result = found(*args, **kwargs)
-            if is_last:
-                raise self.failure
-            return result
+            try:
+                return found(*args, **kwargs)
+            finally:
+                if is_last:
+                    raise self.failure
 
         return counted
 
