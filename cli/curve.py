@@ -18,7 +18,7 @@ WIDTH_MIN, HEIGHT_MIN = 24, 6
 BLANK = 0x2800
 # Bits of a braille character: DOTS[row][column].
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
-ROWS_A_Y_TICK, COLUMNS_AN_X_TICK = 3, 12
+ROWS_A_Y_TICK, Y_TICKS_MAX, COLUMNS_AN_X_TICK = 2, 6, 12
 DENSE = 3  # points a column of dots, from where on they are a band around their mean
 DIM, BAND, LINE, RESET = "\x1b[2m", "\x1b[2;36m", "\x1b[1;36m", "\x1b[0m"
 HUGE = 1e100  # not even a diverging loss; NaN is never below it
@@ -44,7 +44,7 @@ def loss_curve(
     if not finite or width < WIDTH_MIN or height < HEIGHT_MIN:
         return head
     rows = height - 3  # the title, the axis and its labels
-    ys = _Scale.over([y for _, y in finite], max(2, rows // ROWS_A_Y_TICK))
+    ys = _Scale.over([y for _, y in finite], max(2, min(rows // ROWS_A_Y_TICK, Y_TICKS_MAX)))
     margin = max([0, *(len(label) for _, label in ys.ticks)])
     columns = width - margin - 2
     xs = _Scale.over([x for x, _ in finite], max(2, columns // COLUMNS_AN_X_TICK), whole=True)

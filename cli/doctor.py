@@ -21,7 +21,7 @@ def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended here.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that all a job needs is there; each finding with its fix. Exits 6 if something lacks."""
+    """Check that all a job needs is there; exits 6 if something is not."""
     output.json_mode(as_json)
     if provider not in PROVIDERS:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""What jobs have left behind, wherever it is: found by tag and by the store, with no other record."""
+"""What jobs have left behind, wherever it is: found by tag and in the store alone."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from llmcloud.core.home import Home
     from llmcloud.core.provider import Compute, Offer, Request
     from llmcloud.core.spec.load import LoadedSpec
-    from llmcloud.core.spec.models import JobSpec
     from llmcloud.core.spec.machines import Machine as MachineSpec
+    from llmcloud.core.spec.models import JobSpec
 
 SECONDS_PER_HOUR = 3600
 

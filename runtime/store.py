@@ -91,6 +91,10 @@ class FileStore(ObjectStore):
             self._marker.touch(mode=0o600)
             self._sweep()
 
+    def is_there(self) -> bool:
+        """Tell whether the folder has been made a store."""
+        return self._marker.is_file()
+
     def get(self, key: str) -> Blob:
         path = self._path(key)
         with self._translated(key):
