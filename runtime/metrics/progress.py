@@ -108,12 +108,14 @@ class _Curve:
 
     def __init__(self) -> None:
         self._values: dict[float, float] = {}
+        self._last: tuple[float, float] | None = None
         self._stride = 1
         self._count = 0
 
     def add(self, step: int | None, value: float) -> None:
         self._count += 1
         x = self._count if step is None else step
+        self._last = x, value
         if x not in self._values and self._count % self._stride:
             return
         self._values[x] = value
@@ -123,7 +125,8 @@ class _Curve:
             self._stride *= 2
 
     def points(self) -> list[tuple[float, float]]:
-        return sorted(self._values.items())
+        last = [self._last] if self._last else []
+        return sorted({**self._values, **dict(last)}.items())
 
 
 def _epoch_s(ts: str) -> float:
