@@ -31,6 +31,7 @@ _EXPECTED = {
     "dict_type": "a mapping",
     "model_type": "a mapping",
 }
+_OTHER_WORDS = {"gpu": "accelerator", "gpus": "accelerator", "command": "run", "cmd": "run"}
 _BOUND = {
     "greater_than": ("gt", "It must be more than"),
     "greater_than_equal": ("ge", "The least is"),
@@ -104,6 +105,8 @@ def _example(model: type[BaseModel], path: Path) -> str:
 def _meant_key(key: str, path: Path, model: type[BaseModel]) -> str:
     owner = _model_at(model, path)
     known = list(owner.model_fields) if owner else []
+    if (other := _OTHER_WORDS.get(key)) in known:
+        return f"It is called {other} here"
     if close := _meant(key, known):
         return close
     homes = [home for home, each in models_by_path(model) if key in each.model_fields and home]

@@ -124,7 +124,7 @@ def _below(text: str) -> str:
     if any(character < " " for character in text):
         raise invalid(f"{_short(text)} holds a control character", "Write the path without it")
     if _UPWARDS.search(text):
-        raise invalid(f"{_short(text)} climbs with ..", "Write the path without ..")
+        raise invalid(f"{_short(text)} has .. in it", "Write the path without it")
     parts = [part for part in text.split("/") if part not in {"", "."}]
     if not parts:
         raise invalid(f"{_short(text)} names no folder", "Name one, like results/")
@@ -135,7 +135,7 @@ def _located(text: str) -> str:
     scheme, found, _ = _said(text).partition("://")
     if found and scheme not in STORE_SCHEMES:
         raise invalid(
-            f"Data can't come from {_short(scheme)}://",
+            f"Data can't come from {scheme[:20]}://",
             "Use a local path, or a URL with s3://, gs://, az:// or file://",
         )
     return text

@@ -183,11 +183,15 @@ class JobSpec(Model):
     resources: Resources = Field(
         Resources(),
         description="The machines, where all nodes are alike.",
+        examples=[{"accelerator": "A100:8", "nodes": 2}],
         json_schema_extra=BY_ALL,
     )
     roles: Roles | None = Field(
         None,
         description="The machines, where they differ by role; instead of resources.",
+        examples=[
+            {"chief": {"accelerator": "L4:1"}, "worker": {"count": 3, "accelerator": "L4:1"}}
+        ],
         json_schema_extra=BY_ALL,
     )
     code: Annotated[Code, fields.from_text("path", str | Code)] = Field(
@@ -196,7 +200,12 @@ class JobSpec(Model):
         examples=["."],
         json_schema_extra=BY_ALL,
     )
-    data: Many[Data] = Field((), description="What the training reads.", json_schema_extra=BY_ALL)
+    data: Many[Data] = Field(
+        (),
+        description="What the training reads.",
+        examples=[[{"source": "./corpus", "target": "data"}]],
+        json_schema_extra=BY_ALL,
+    )
     setup: fields.Text = Field(
         "",
         description="Shell commands that run once before the training, in a virtual environment.",
@@ -239,6 +248,7 @@ class JobSpec(Model):
     checkpoints: Checkpoints = Field(
         Checkpoints(),
         description="What is saved while the training runs.",
+        examples=[{"path": "checkpoints", "interval": "60s", "keep": 3}],
         json_schema_extra=BY_ALL,
     )
     outputs: Many[fields.FolderInside] = Field(
@@ -250,11 +260,13 @@ class JobSpec(Model):
     metrics: Many[Metric] = Field(
         (),
         description="Numbers to read off the output, beside those that are found unasked.",
+        examples=[[{"name": "loss", "regex": "loss=([0-9.]+)"}]],
         json_schema_extra=BY_ALL,
     )
     limits: Limits = Field(
         Limits(),
         description="Where the job ends even if the training does not.",
+        examples=[{"max_duration": "24h", "max_cost": 50, "retries": 3}],
         json_schema_extra=BY_ALL,
     )
     labels: dict[fields.Label, fields.LabelValue] = Field(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic.json_schema import GenerateJsonSchema
 
 from llmcloud.core.spec.models import JobSpec
-from llmcloud.core.spec.tree import Json
 from llmcloud.core.spec.units import Duration, Size
+
+if TYPE_CHECKING:
+    from llmcloud.core.spec.tree import Json
 
 _ONE_CHOICE = {
     "JobSpec": ["resources", "roles"],
@@ -47,6 +51,8 @@ def _cleaned(part: Json) -> Json:
         rest = {key: value for key, value in part.items() if key != "anyOf"}
         alone = kept[0] if len(kept) == 1 else {"anyOf": kept}
         part = {**alone, **rest} if isinstance(alone, dict) else rest
+    if "patternProperties" in part:
+        part = {**part, "additionalProperties": False}
     if part.get("default") is None or isinstance(part["default"], dict):
         part = {key: value for key, value in part.items() if key != "default"}
     return {

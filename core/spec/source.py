@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from llmcloud.core.errors import Problem, SpecError
 
 MAX_BYTES = 1_000_000
+_LINE_BREAK = re.compile("\r\n?|[\n\x85\u2028\u2029]")
 _LIKELY_NAMES = ("job.yaml", "config.yaml", "job.yml", "llmcloud.yaml")
 
 
@@ -32,6 +34,12 @@ def read(path: str) -> str:
     return _decode(path, data)
 
 
+def place(text: str, index: int) -> tuple[int, int]:
+    """Return the line and column of a character, from 1, as the YAML parser counts them."""
+    breaks = [found.end() for found in _LINE_BREAK.finditer(text, 0, index)]
+    return len(breaks) + 1, index - (breaks[-1] if breaks else 0) + 1
+
+
 def _decode(path: str, data: bytes) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise _error(path, "The file is UTF-16", "Save it as UTF-8")
@@ -41,7 +49,7 @@ def _decode(path: str, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode("utf-8", errors="replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        line, column = place(before, len(before))
         message = f"The byte 0x{data[error.start]:02X} is not UTF-8"
         raise SpecError(path, [Problem("", message, line, column, "Save it as UTF-8")]) from error
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from llmcloud.core.errors import Problem
+from llmcloud.core.spec.source import place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +40,9 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _ENVIRONMENT = re.compile(r"(\$?)\$\{env:([^{}\n]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_NOT_TEXT = re.compile(
+    "[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]"
+)
 _MAX_DIGITS = 19
 _INT64 = 1 << 63
 
@@ -81,6 +85,10 @@ class Tree:
 
 def parse(text: str, environ: Mapping[str, str], source: str = "") -> Tree:
     """Read one YAML document; `source` names a text that is not the file."""
+    if bad := _NOT_TEXT.search(text):
+        message = f"The character U+{ord(bad[0]):04X} can't be in a file of text"
+        line, column = place(text, bad.start())
+        return Tree(None, (Problem("", message, line, column, "Remove it", source=source),))
     builder = _Builder(environ, source)
     try:
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -256,9 +264,11 @@ class _Builder:
                 return found[0][1:]
             if not _VARIABLE.fullmatch(name):
                 self._report(mark, f"{name!r} can't be an environment variable")
-            elif name not in self._environ:
+            elif name in self._environ:
+                return self._environ[name]
+            else:
                 self._report(mark, f"The environment has no {name}", f"Set it: export {name}=…")
-            return self._environ.get(name, "")
+            return found[0]
 
         return _ENVIRONMENT.sub(replace, text) if "${env:" in text else text
 
@@ -286,11 +296,6 @@ class _Builder:
 
 
 def _explain(error: yaml.YAMLError, text: str, source: str) -> Problem:
-    if isinstance(error, yaml.reader.ReaderError):
-        before = text[: error.position]
-        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
-        message = f"The character U+{error.character:04X} can't be in a file of text"
-        return Problem("", message, line, column, "Remove it", source=source)
     mark = error.problem_mark if isinstance(error, yaml.MarkedYAMLError) else None
     if not isinstance(error, yaml.MarkedYAMLError) or not mark:
         return Problem("", f"This is no YAML: {error}", source=source)
@@ -300,4 +305,6 @@ def _explain(error: yaml.YAMLError, text: str, source: str) -> Problem:
     if rest.startswith("\t"):
         hint = "Indent with spaces, not with tabs"
     message = f"This is no YAML: {error.problem or error.context}"
+    if error.context_mark and error.context_mark.line != mark.line:
+        message += f" ({error.context} that begins on line {error.context_mark.line + 1})"
     return Problem("", message, mark.line + 1, mark.column + 1, hint, source=source)
