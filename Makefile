@@ -23,12 +23,11 @@ help:  ## list the targets
 .PHONY: demo
 demo: $(READY)  ## train a small language model on this machine through llmcloud submit
 	@rm -rf $(DEMO) build/home
-	@mkdir -p $(DEMO)
-	cd $(DEMO) && $(CURDIR)/$(BIN)/llmcloud init tiny-gpt
-	cd $(DEMO) && $(CURDIR)/$(BIN)/llmcloud submit tiny-gpt/job.yaml
+	$(BIN)/llmcloud init tiny-gpt $(DEMO)
+	$(BIN)/llmcloud submit $(DEMO)/job.yaml
 	$(BIN)/llmcloud list
-	$(BIN)/llmcloud checkpoints pull tiny-gpt --to $(DEMO)/checkpoints
-	@echo "The trained model lies in $(DEMO)/checkpoints, the job in build/home."
+	$(BIN)/llmcloud checkpoints pull tiny-gpt --to $(DEMO)/pulled
+	@echo "The trained model lies in $(DEMO)/pulled, all else of the job in build/home."
 
 .PHONY: test
 test: $(READY)  ## run the tests that need neither torch nor the package index
