@@ -228,13 +228,13 @@ Size = Annotated[
     units.Size,
     _reads(units.Size, "500MB or 32GB"),
     _WRITE,
-    _pattern(r"[0-9]{1,12}(\.[0-9]{1,6})? ?([KMGTP]i?)?B"),
+    _pattern(r"[0-9]{1,19}(\.[0-9]{1,6})? ?([KMGTP]i?)?B"),
 ]
 Memory = Annotated[
     units.Memory,
     _reads(units.Memory, "32GB or 32GB+"),
     _WRITE,
-    _pattern(r"[0-9]{1,12}(\.[0-9]{1,6})? ?([KMGTP]i?)?B\+?"),
+    _pattern(r"[0-9]{1,19}(\.[0-9]{1,6})? ?([KMGTP]i?)?B\+?"),
 ]
 Cpus = Annotated[
     units.Cpus,

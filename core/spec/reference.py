@@ -48,8 +48,9 @@ limits: {max_duration: 4h, retries: 3}
   infinity and NaN are errors. Anchors and aliases work, within 20,000 values and 40 levels.
 - `${env:NAME}` in a value is replaced from the environment, and it is an error if that has no
   NAME. The result is never more than one value: in quotes it is text; without, it is read as if it
-  had been written there, so `nodes: ${env:NODES}` may be a number (on a line of its own:
-  between braces YAML wants quotes around it). `$${env:NAME}` stays `${env:NAME}`. Nothing else is replaced: `${VAR}` and `$VAR` reach the shell as they are.
+  had been written there, so `nodes: ${env:NODES}` may be a number (on a line of its own: between
+  braces YAML wants quotes around it). `$${env:NAME}` stays `${env:NAME}`. Nothing else is
+  replaced: `${VAR}` and `$VAR` reach the shell as they are.
 - `--set a.b.c=value` changes a value before anything is checked. The value is YAML
   (`--set 'region=[us-east-1, us-west-2]'`); `null`, or nothing, removes the key; numbers index
   lists, one past the end appends (`--set data.0.mode=mount`).

@@ -12,9 +12,11 @@ _BYTES = {
     "PiB": 2**50, "PB": 10**15, "TiB": 2**40, "TB": 10**12, "GiB": 2**30, "GB": 10**9,
     "MiB": 2**20, "MB": 10**6, "KiB": 2**10, "KB": 10**3, "B": 1,
 }  # fmt: skip
-_SIZE = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
+_SIZE = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
 _COUNT = re.compile(r"[1-9][0-9]{0,5}")
 _ACCELERATOR = re.compile(r"([A-Za-z][A-Za-z0-9.-]{0,39}):([1-9][0-9]{0,4})")
+_MOST_SECONDS = 10**9
+_MOST_BYTES = 10**18
 _ECHO = 40
 
 
@@ -42,6 +44,8 @@ class Duration:
         seconds = sum(int(number) * unit for number, unit in parts if number)
         if not seconds:
             raise UnitError("A duration must be longer than nothing", "Write it like 90s or 4h")
+        if seconds > _MOST_SECONDS:
+            raise UnitError("A duration of more than 30 years is none", "Write it like 90s or 4h")
         return cls(seconds)
 
     def __str__(self) -> str:
@@ -70,6 +74,8 @@ class Size:
         size = Fraction(number) * _BYTES[unit]
         if size.denominator != 1 or not size:
             raise UnitError("A size must be a whole number of bytes", "Write it like 500MB or 32GB")
+        if size > _MOST_BYTES:
+            raise UnitError("The size is more than 1000PB", "Write it like 500MB or 32GB")
         return cls(int(size))
 
     def __str__(self) -> str:
