@@ -136,8 +136,8 @@ def zipped(value: int, size: int = 64) -> bytes:
     """Return what `torch.save` and `numpy.savez` write: a zip of stored members."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("archive/data.pkl", bytes([value]) * size)
-        archive.writestr("archive/data/0", bytes([value]) * size)
+        archive.writestr(zipfile.ZipInfo("archive/data.pkl"), bytes([value]) * size)
+        archive.writestr(zipfile.ZipInfo("archive/data/0"), bytes([value]) * size)
     return buffer.getvalue()
 
 
