@@ -50,8 +50,12 @@ class Config:
 
 
 def _read(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
-    if not home.config_file.exists():
-        return {}
+    try:
+        if not home.config_file.exists():
+            return {}
+    except OSError as error:
+        problem = Problem("", f"The config file can't be read: {error.strerror}")
+        raise SpecError(str(home.config_file), [problem]) from error
     from llmcloud.core.spec import source, tree
 
     path = str(home.config_file)

@@ -15,7 +15,6 @@ from pydantic_core import PydanticCustomError
 from llmcloud.core.spec import units
 
 PROBLEM = "llmcloud"  # the type of the pydantic errors that carry our own message and hint
-PROVIDERS = ("local", "aws", "gcp", "azure", "edge", "any")
 STORE_SCHEMES = ("file", "s3", "gs", "az")
 
 _NAME = "[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"

@@ -44,13 +44,13 @@ class Machine(Model):
         None,
         description="Virtual CPUs of each node; `8+` is a minimum.",
         examples=["8+"],
-        json_schema_extra=BY_CLOUDS,
+        json_schema_extra=BY_ALL,
     )
     memory: fields.Memory | None = Field(
         None,
         description="Memory of each node; `32GB+` is a minimum.",
         examples=["32GB+"],
-        json_schema_extra=BY_CLOUDS,
+        json_schema_extra=BY_ALL,
     )
     disk: fields.Size | None = Field(
         None,

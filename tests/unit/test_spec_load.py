@@ -178,6 +178,12 @@ def test_a_wrong_config_is_explained_like_a_job_file(tmp_path):
     ]
 
 
+def test_a_home_that_no_folder_can_be_is_explained():
+    environ = {"LLMCLOUD_HOME": "/" + "x" * 300}
+    with pytest.raises(SpecError):
+        Config.load(Home.from_env(environ), environ)
+
+
 def test_a_home_has_the_url_that_its_store_has(tmp_path):
     home = Home.from_env({"LLMCLOUD_HOME": str(tmp_path / "a b%c")})
     assert home.store_url == FileStore(home.root / "store").url
