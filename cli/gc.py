@@ -25,19 +25,20 @@ def gc(
 
     session = Session.open(store)
     computes = [session.compute(name) for name in registry.available()]
-    found = sweep.find(session.store, computes)
+    found = sweep.find(session.stores, computes)
     if as_json:
-        output.emit([asdict(leftover) for _, leftover in found])
+        output.emit([asdict(each.leftover) for each in found])
     elif found:
         rows = [
-            [leftover.kind, leftover.job or "-", render.size(leftover.size_bytes), leftover.id]
-            for _, leftover in found
+            [each.kind, each.job or "-", render.size(each.size_bytes), each.detail, each.id]
+            for each in (each.leftover for each in found)
         ]
-        print(render.table(rows, ["KIND", "JOB", "SIZE", "WHAT"]))  # noqa: T201
+        print(render.table(rows, ["KIND", "JOB", "SIZE", "WHAT", "WHERE"]))  # noqa: T201
     else:
         output.say("Nothing is left over.")
     if dry_run or not found:
         return
     if output.confirm(f"Remove these {len(found)}?", yes=yes):
-        sweep.remove(session.store, found)
+        for each in found:
+            each.remove()
         output.say(f"Removed {len(found)}.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmcloud.core import job as jobs
-from llmcloud.core import registry
+from llmcloud.core import registry, stores
 from llmcloud.core.config import Config
 from llmcloud.core.home import Home
 from llmcloud.runtime.store import open_store
@@ -34,16 +34,25 @@ SetOption = Annotated[
 
 @dataclass(frozen=True)
 class Session:
-    """One command's view of this machine."""
+    """One command's view of this machine; `named` is the store that the command was given."""
 
     home: Home
-    store_url: str
+    named: str = ""
 
     @classmethod
     def open(cls, store_url: str = "") -> Session:
-        """Look at the environment and the config file."""
-        home = Home.from_env(os.environ)
-        return cls(home, store_url or Config.load(home, os.environ).store or home.store_url)
+        """Look at the environment."""
+        return cls(Home.from_env(os.environ), store_url)
+
+    @cached_property
+    def store_url(self) -> str:
+        """Return the store named, else the config file's, else the local one."""
+        return self.named or Config.load(self.home, os.environ).store or self.home.store_url
+
+    @property
+    def stores(self) -> list[ObjectStore]:
+        """Return where jobs are looked for: the store named, else all that are known."""
+        return [self.store] if self.named else stores.opened(self.home, self.store_url)
 
     @cached_property
     def store(self) -> ObjectStore:
@@ -67,7 +76,8 @@ class OpenJob:
     def find(cls, wanted: str, store_url: str = "") -> OpenJob:
         """Find a job by its id, its name, or a unique prefix of its name."""
         session = Session.open(store_url)
-        return cls(session, session.store, jobs.find(session.store, wanted))
+        store, job_id = jobs.find_in(session.stores, wanted)
+        return cls(session, store, job_id)
 
     @cached_property
     def compute(self) -> Compute:

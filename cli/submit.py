@@ -11,6 +11,7 @@ from llmcloud.cli import output, stay
 from llmcloud.cli.arguments import FileArgument, JobArgument
 from llmcloud.cli.session import JsonOption, OpenJob, Session, SetOption, StoreOption
 from llmcloud.core import job as jobs
+from llmcloud.core import stores
 from llmcloud.core.job import Job
 from llmcloud.runtime import status
 from llmcloud.runtime.status import State
@@ -45,6 +46,7 @@ def submit(
         show(loaded, plan, as_json=as_json, requests=False)
         return
     store = open_store(loaded.spec.store or session.home.store_url)
+    stores.remember(session.home, store.url)
     for passed_over in plan.passed_over:
         output.say(f"warning: {passed_over}")
     told = (lambda _: None) if as_json else output.say

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
@@ -24,24 +25,39 @@ CUT_OFF = "submit"
 BEFORE_MACHINES = {State.SUBMITTED, State.STAGING}
 
 
-def find(store: ObjectStore, computes: Sequence[Compute]) -> list[tuple[Compute | None, Leftover]]:
-    """Return the leftovers, each with the provider that has it (None: the store itself)."""
-    live, cut_off = _sort(store, {compute.name: compute for compute in computes})
-    found: list[tuple[Compute | None, Leftover]] = [
-        (None, Leftover(CUT_OFF, job_id, job_id, "its submit was cut off")) for job_id in cut_off
-    ]
-    for compute in computes:
-        found += [(compute, leftover) for leftover in compute.leftovers(frozenset(live))]
-    return found
+@dataclass(frozen=True)
+class Found:
+    """A leftover, and who has it: a provider, or (None) the store itself."""
 
+    leftover: Leftover
+    store: ObjectStore
+    compute: Compute | None = None
 
-def remove(store: ObjectStore, found: Sequence[tuple[Compute | None, Leftover]]) -> None:
-    """Remove leftovers; what is gone already is removed."""
-    for compute, leftover in found:
-        if compute:
-            compute.remove(leftover)
+    def remove(self) -> None:
+        """Remove it; what is gone already is removed."""
+        if self.compute:
+            self.compute.remove(self.leftover)
         else:
-            _end_submit(store, leftover.id)
+            _end_submit(self.store, self.leftover.id)
+
+
+def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Found]:
+    """Return what the jobs of some stores have left behind, here and at the providers."""
+    by_name = {compute.name: compute for compute in computes}
+    live: set[str] = set()
+    found: list[Found] = []
+    for store in stores:
+        alive, cut_off = _sort(store, by_name)
+        live |= alive
+        found += [
+            Found(Leftover(CUT_OFF, job_id, job_id, "its submit was cut off"), store)
+            for job_id in cut_off
+        ]
+    looked_at = frozenset(store.url for store in stores if store.is_there())
+    for compute in computes:
+        leftovers = compute.leftovers(frozenset(live), looked_at)
+        found += [Found(leftover, stores[0], compute) for leftover in leftovers]
+    return found
 
 
 def _sort(store: ObjectStore, computes: dict[str, Compute]) -> tuple[set[str], list[str]]:

@@ -17,6 +17,8 @@ from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.task import Task
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmcloud.core.provider import Compute, Machine
     from llmcloud.runtime.heartbeat import Heartbeat
     from llmcloud.runtime.store import ObjectStore
@@ -87,6 +89,17 @@ def ids(store: ObjectStore) -> list[str]:
         return store.folders("jobs/")
     except StoreGone:
         return []
+
+
+def find_in(stores: Sequence[ObjectStore], wanted: str) -> tuple[ObjectStore, str]:
+    """Return the first store that knows a job, and the job's id; as `find` does."""
+    not_found: NotFound | None = None
+    for store in stores:
+        try:
+            return store, find(store, wanted)
+        except NotFound as failure:
+            not_found = not_found or failure
+    raise not_found or NotFound(f"There is no job {wanted!r}.")
 
 
 def find(store: ObjectStore, wanted: str) -> str:

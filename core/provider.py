@@ -114,8 +114,11 @@ class Compute(ABC):
         """End a job's machines and what belongs to them; what is absent is deleted already."""
 
     @abstractmethod
-    def leftovers(self, live: frozenset[str]) -> list[Leftover]:
-        """Return what belongs to none of the `live` jobs."""
+    def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
+        """Return what belongs to jobs of `stores` (URLs) that are not `live`.
+
+        A job that lies in another store may be alive for all we know: what it has stays.
+        """
 
     @abstractmethod
     def remove(self, leftover: Leftover) -> None:

@@ -55,6 +55,10 @@ class ObjectStore(ABC):
         """Create the store if it is absent."""
 
     @abstractmethod
+    def is_there(self) -> bool:
+        """Tell whether the store has been created."""
+
+    @abstractmethod
     def get(self, key: str) -> Blob:
         """Return a whole object; for small ones."""
 

@@ -92,7 +92,6 @@ class FileStore(ObjectStore):
             self._sweep()
 
     def is_there(self) -> bool:
-        """Tell whether the folder has been made a store."""
         return self._marker.is_file()
 
     def get(self, key: str) -> Blob:

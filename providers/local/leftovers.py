@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core.provider import Leftover
-from llmcloud.providers.local.keeper import TAG
+from llmcloud.providers.local.keeper import TAG, Order
 from llmcloud.runtime import process
 from llmcloud.runtime.environment import READY
 
@@ -18,28 +18,31 @@ if TYPE_CHECKING:
 UNUSED_ENVIRONMENT_S = 30 * 86400
 
 
-def find(home: Home, live: frozenset[str]) -> list[Leftover]:
-    """Return the processes and folders of jobs that are not live, and what nobody has used long."""
-    return [*_processes(home, live), *_folders(home, live), *_environments(home)]
+def find(home: Home, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
+    """Return what jobs of `stores` that are not live have here, and what nobody has used long."""
+    tagged = {Path(folder) for folder in process.tag_values(TAG)}
+    folders = {path for path in tagged if path.parent == home.nodes} | set(_children(home.nodes))
+    ended = sorted(path for path in folders if path.name not in live and _store(path) in stores)
+    found = [leftover for path in ended for leftover in _of_job(path)]
+    return [*found, *_environments(home)]
 
 
-def _processes(home: Home, live: frozenset[str]) -> list[Leftover]:
+def _of_job(folder: Path) -> list[Leftover]:
     found = []
-    for folder in sorted(process.tag_values(TAG)):
-        job = Path(folder).name
-        if Path(folder).parent == home.nodes and job not in live:
-            count = len(process.tagged(TAG, folder))
-            if count:
-                found.append(Leftover("processes", folder, job, f"{count} running"))
+    running = len(process.tagged(TAG, str(folder)))
+    if running:
+        found.append(Leftover("processes", str(folder), folder.name, f"{running} running"))
+    size_bytes = _size_bytes(folder)
+    found.append(Leftover("folder", str(folder), folder.name, "its nodes' files", size_bytes))
     return found
 
 
-def _folders(home: Home, live: frozenset[str]) -> list[Leftover]:
-    return [
-        Leftover("folder", str(path), path.name, "what its nodes worked in", _size_bytes(path))
-        for path in _children(home.nodes)
-        if path.name not in live
-    ]
+def _store(folder: Path) -> str | None:
+    """Return the URL of the store that a job lies in; None when nothing tells any more."""
+    try:
+        return Order.from_json((folder / "order.json").read_text()).store
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _environments(home: Home) -> list[Leftover]:

@@ -1,0 +1,50 @@
+"""Which stores this user's jobs lie in, beside the default: remembered for convenience only.
+
+Losing this file loses nothing: `--store URL` reaches any store.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.store import open_store
+
+if TYPE_CHECKING:
+    from llmcloud.core.home import Home
+    from llmcloud.runtime.store import ObjectStore
+
+FILE = "stores.json"
+
+
+def remember(home: Home, url: str) -> None:
+    """Have later commands look in this store, too."""
+    known = urls(home)
+    if url not in known:
+        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = home.root / f".{FILE}.new"
+        fresh.write_text(json.dumps([*known, url]))
+        fresh.replace(home.root / FILE)
+
+
+def urls(home: Home) -> list[str]:
+    """Return the URLs that were remembered; none when the file is missing or damaged."""
+    try:
+        found = json.loads((home.root / FILE).read_text())
+    except (OSError, ValueError):
+        return []
+    return [url for url in found if isinstance(url, str)] if isinstance(found, list) else []
+
+
+def opened(home: Home, default: str) -> list[ObjectStore]:
+    """Return the default store and those remembered, but for what this version can't open."""
+    found = [open_store(default)]
+    for url in urls(home):
+        try:
+            store = open_store(url)
+        except Failure:
+            continue
+        if store.url not in {each.url for each in found}:
+            found.append(store)
+    return found
