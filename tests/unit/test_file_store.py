@@ -270,7 +270,7 @@ def test_a_read_only_disk_is_a_matter_of_permission(tmp_path: Path) -> None:
         store = FileStore(disk)
         store.create()
         store.put("a", b"x")
-        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        subprocess.run(["mount", "-o", "bind,remount,ro", disk], check=True)
         assert store.get("a").data == b"x" and [e.key for e in store.objects()] == ["a"]
         for write in (lambda: store.put("b", b""), lambda: store.delete("a")):
             try:
