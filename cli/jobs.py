@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+import time
+from typing import Annotated
 
 import typer
 
@@ -13,6 +14,7 @@ from llmcloud.cli.session import JsonOption, OpenJob, Session, StoreOption
 from llmcloud.core.errors import UsageError
 
 SHOWN = 50
+LIST_TAIL_BYTES = 4 << 10
 
 
 def list_jobs(
@@ -24,11 +26,11 @@ def list_jobs(
 ) -> None:
     """List the jobs, the newest first."""
     output.json_mode(as_json)
-    from llmcloud.cli import render
-    from llmcloud.core import listing
+    from llmcloud.cli import render, summary
+    from llmcloud.core import listing, metrics
 
     session = Session.open(store)
-    found = listing.statuses(session.store, session.compute)
+    found = listing.statuses(session.stores, session.compute)
     shown = found if everything or as_json else found[:SHOWN]
     if as_json:
         output.emit([render.summary_document(seen) for seen in shown])
@@ -36,11 +38,13 @@ def list_jobs(
     if not found:
         output.say("No jobs yet. Begin with: llmcloud init")
         return
-    rows = [
-        [seen.job, seen.state.value, seen.provider, str(seen.attempt), render.age(seen.created_at)]
-        for seen in shown
-    ]
-    print(render.table(rows, ["JOB", "STATE", "PROVIDER", "ATTEMPT", "AGE"]))  # noqa: T201
+    now_s = time.time()
+    rows = []
+    for seen in shown:
+        live = not seen.state.is_final
+        latest = metrics.latest(session.store, seen.job, LIST_TAIL_BYTES) if live else {}
+        rows.append(summary.list_row(seen, latest, now_s))
+    print(render.table(rows, summary.HEADS))  # noqa: T201
     if len(shown) < len(found):
         output.say(f"… and {len(found) - len(shown)} older ones: llmcloud list --all")
 
@@ -48,26 +52,18 @@ def list_jobs(
 def status(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False) -> None:
     """Show one job: its state, its nodes, its latest metrics."""
     output.json_mode(as_json)
-    from llmcloud.cli import render
+    from llmcloud.cli import render, summary
+    from llmcloud.core import job as jobs
+    from llmcloud.core import metrics
 
     opened = OpenJob.find(job, store)
-    document = render.status_document(opened.observe(), opened)
+    view = opened.observe()
+    task = jobs.read(opened.store, opened.id).task
+    latest = metrics.latest(opened.store, opened.id)
     if as_json:
-        output.emit(document)
-        return
-    for key, value in document.items():
-        text = _text(key, value)
-        if text:
-            print(f"{key:18} {text}")  # noqa: T201
-
-
-def _text(key: str, value: Any) -> str:
-    """Return a value of a status document as one line; empty for what is not known."""
-    if key == "metrics":
-        return "  ".join(f"{name} {number}" for name, number in value.items() if name != "ts")
-    if key == "nodes":
-        return "  ".join(f"{node['rank']}:{node['role']} {node['state']}" for node in value)
-    return "" if value is None else str(value)
+        output.emit(render.view_document(view, task.roles, latest))
+    else:
+        print(summary.job_text(view, task, latest))  # noqa: T201
 
 
 def wait(

@@ -1,13 +1,16 @@
-"""Jobs as documents and tables."""
+"""Jobs as documents, texts and tables; without rich, which takes longer to load than to print."""
 
 from __future__ import annotations
 
+import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from llmcloud.cli import output
 from llmcloud.core import job as jobs
 from llmcloud.core import metrics
 from llmcloud.runtime import status as statuses
+from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,18 +19,38 @@ if TYPE_CHECKING:
     from llmcloud.core.job import View
     from llmcloud.runtime.status import Status
 
+# What a state looks like: a sign that is also told without colour, and a colour.
+LOOKS = {
+    State.SUBMITTED: ("○", "yellow"),
+    State.STAGING: ("○", "yellow"),
+    State.PROVISIONING: ("◐", "yellow"),
+    State.RUNNING: ("●", "cyan"),
+    State.PREEMPTED: ("◐", "magenta"),
+    State.SUCCEEDED: ("✔", "green"),
+    State.FAILED: ("✘", "red"),
+    State.CANCELLED: ("■", "yellow"),
+    State.LOST: ("✘", "magenta"),
+}
+CODES = {"red": 31, "green": 32, "yellow": 33, "magenta": 35, "cyan": 36}
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
 def status_document(view: View, opened: OpenJob) -> dict[str, Any]:
     """Return a job as `status --json` prints it."""
+    roles = jobs.read(opened.store, opened.id).task.roles
+    return view_document(view, roles, metrics.latest(opened.store, opened.id))
+
+
+def view_document(
+    view: View, roles: Sequence[str], latest: dict[str, float | str]
+) -> dict[str, Any]:
+    """Return a job whose roles and latest metrics are known already."""
     seen = view.status
-    task = jobs.read(opened.store, opened.id).task
     machines = {machine.rank: machine for machine in view.machines}
     nodes = []
-    for rank, role in enumerate(task.roles):
-        beat, machine = view.beats.get(rank), machines.get(rank)
-        state = beat.phase.value if beat else machine.state.value if machine else "unknown"
+    for rank, role in enumerate(roles):
+        machine = machines.get(rank)
+        state = node_state(view, rank)
         nodes.append(
             {"rank": rank, "role": role, "state": state, "id": machine.id if machine else None}
         )
@@ -44,10 +67,19 @@ def status_document(view: View, opened: OpenJob) -> dict[str, Any]:
         "started_at": seen.started_at,
         "ended_at": seen.ended_at,
         "exit_code": seen.exit_code,
-        "metrics": metrics.latest(opened.store, opened.id),
+        "metrics": latest,
         "cost_estimate_usd": jobs.cost_usd(view),
         "error": seen.error,
     }
+
+
+def node_state(view: View, rank: int) -> str:
+    """Return what a node says that it does, or else what its provider says of its machine."""
+    beat = view.beats.get(rank)
+    if beat:
+        return beat.phase.value
+    machine = next((each for each in view.machines if each.rank == rank), None)
+    return machine.state.value if machine else "unknown"
 
 
 def summary_document(seen: Status) -> dict[str, Any]:
@@ -57,12 +89,36 @@ def summary_document(seen: Status) -> dict[str, Any]:
 
 def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
     """Return rows in columns as wide as they need; for terminals and pipes alike."""
-    widths = [max(len(cell) for cell in column) for column in zip(heads, *rows, strict=True)]
+    columns = zip(heads, *rows, strict=True)
+    widths = [max(len(cell) - _hidden(cell) for cell in column) for column in columns]
     lines = []
     for row in (heads, *rows):
-        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        cells = zip(row, widths, strict=True)
+        padded = (cell + " " * (width - len(cell) + _hidden(cell)) for cell, width in cells)
         lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)
+
+
+def look(state: State, stream: TextIO) -> str:
+    """Return a state as people read it: with its sign, in its colour where there is any."""
+    sign, color = LOOKS[state]
+    return output.paint(f"{sign} {state.value}", f"\x1b[{CODES[color]}m", stream)
+
+
+def number(value: float) -> str:
+    """Return a number in few characters: 1.633, 0.0022, 65.9k, 2.3e-05."""
+    if abs(value) < 10_000 or not math.isfinite(value):
+        return f"{value:.4g}"
+    for size_, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size_ <= abs(value) < size_ * 1000:
+            return f"{value / size_:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def duration(seen: Status, now_s: float) -> str:
+    """Return how long a job has run, or how long ago it was submitted while it has not."""
+    end_s = statuses.epoch_s(seen.ended_at) if seen.ended_at else now_s
+    return span(end_s - statuses.epoch_s(seen.started_at or seen.created_at))
 
 
 def age(time_text: str | None, now_s: float | None = None) -> str:
@@ -92,3 +148,8 @@ def size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1000
     raise AssertionError
+
+
+def _hidden(cell: str) -> int:
+    """Return how many characters of a painted text take no room."""
+    return len(output.RESET) + cell.index("m") + 1 if cell.startswith("\x1b[") else 0

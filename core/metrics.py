@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmcloud.core.logs import Stream
 from llmcloud.runtime import layout
 from llmcloud.runtime.metrics.metric import Metric
-from llmcloud.runtime.metrics.progress import History
 from llmcloud.runtime.segments import Position, read_from
 
 if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
+TAIL_BYTES = 256 << 10
 
-def latest(store: ObjectStore, job: str) -> dict[str, object]:
+
+def latest(
+    store: ObjectStore, job: str, tail_bytes: int = TAIL_BYTES
+) -> dict[str, str | int | float]:
     """Return the newest value of each metric of the newest attempt that has any.
 
-    Reads only the last segment of the lowest rank: one object, however long the job is.
+    Reads only the end of the last segment of the lowest rank, however long the job is.
     """
     root = layout.streams(job, "metrics")
     for attempt in reversed(store.folders(root)):
         for rank in store.folders(f"{root}{attempt}/"):
-            keys = [entry.key for entry in store.objects(f"{root}{attempt}/{rank}/")]
-            found: dict[str, object] = {}
-            for line in store.get(keys[-1]).data.splitlines() if keys else []:
-                found |= Metric.from_json(line).to_document()
+            segments = list(store.objects(f"{root}{attempt}/{rank}/"))
+            found: dict[str, str | int | float] = {}
+            for segment in segments[-1:]:
+                start = max(0, segment.size - tail_bytes)
+                lines = store.read(segment.key, start, tail_bytes).splitlines()
+                for line in lines[1:] if start else lines:  # the first one may be cut
+                    found |= Metric.from_json(line).to_document()
             if found:
                 return found
     return {}
@@ -35,8 +40,10 @@ class MetricsReader:
     """Keeps up with a job's metrics; `history` holds those of the lowest rank that has any."""
 
     def __init__(self, store: ObjectStore, job: str) -> None:
+        from llmcloud.runtime.metrics.progress import History
+
         self._store, self._job = store, job
-        self._at: dict[Stream, Position] = {}
+        self._at: dict[tuple[int, int], Position] = {}
         self.history = History()
 
     def poll(self) -> None:
@@ -45,11 +52,12 @@ class MetricsReader:
         for attempt in self._store.folders(root):
             ranks = self._store.folders(f"{root}{attempt}/")
             if ranks:
-                self._read(Stream(int(attempt), int(ranks[0])))
+                self._read(int(attempt), int(ranks[0]))
 
-    def _read(self, stream: Stream) -> None:
-        prefix = layout.stream(self._job, "metrics", stream.attempt, stream.node)
-        for chunk, after in read_from(self._store, prefix, self._at.get(stream, Position())):
-            self._at[stream] = after
+    def _read(self, attempt: int, rank: int) -> None:
+        prefix = layout.stream(self._job, "metrics", attempt, rank)
+        at = self._at.get((attempt, rank), Position())
+        for chunk, after in read_from(self._store, prefix, at):
+            self._at[attempt, rank] = after
             for line in chunk.splitlines():
                 self.history.add(Metric.from_json(line))

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 PROC = Path("/proc")
 CGROUP = Path("/sys/fs/cgroup")
@@ -51,6 +51,12 @@ class Usage:
     def to_document(self) -> dict[str, object]:
         """Return the sample as JSON can hold it."""
         return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Usage:
+        """Read a sample; fields of a newer version are passed over."""
+        gpus = tuple(Gpu(**_known(Gpu, each)) for each in document.get("gpus", ()))
+        return cls(**{**_known(cls, document), "gpus": gpus})
 
 
 class Sampler:
@@ -227,6 +233,10 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def _known(kind: type[Gpu | Usage], document: Mapping[str, Any]) -> dict[str, Any]:
+    return {each.name: document[each.name] for each in fields(kind) if each.name in document}
 
 
 def _number(text: str) -> float | None:

@@ -1,0 +1,119 @@
+"""Jobs in a few words, for people: `llmcloud status` and the rows of `llmcloud list`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from llmcloud.cli import output, render
+from llmcloud.core import job as jobs
+from llmcloud.runtime.status import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from llmcloud.core.job import View
+    from llmcloud.runtime.status import Status
+    from llmcloud.runtime.task import Task
+
+    Latest = Mapping[str, str | int | float]  # what core.metrics.latest returns
+
+NODES_SHOWN = 16
+HEADS = ("JOB", "STATE", "PROVIDER", "STEP", "LOSS", "AGE", "DURATION", "EXIT")
+
+
+def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None) -> str:
+    """Return a job as lines: how it is, how its training goes, what to type next."""
+    now, at_s = view.status, now_s or time.time()
+    where = ", ".join(part for part in (now.provider, now.service, now.region) if part)
+    nodes = f"{task.nodes} node" + "s" * (task.nodes > 1)
+    rows = {
+        "where": f"{where}, {nodes}",
+        "when": _when(now, at_s),
+        "step": _step(latest),
+        "latest": "  ".join(_values(latest)),
+        "nodes": _nodes(view, task) if task.nodes > 1 or not now.state.is_final else "",
+        "cost": _cost(jobs.cost_usd(view, at_s)),
+        "exit": "" if now.exit_code is None else str(now.exit_code),
+        "error": output.paint(now.error, output.RED, sys.stdout) if now.error else "",
+        "next": ("\n" + " " * 8).join(_next(now, task, latest)),
+    }
+    name = output.paint(now.job, output.BOLD, sys.stdout)
+    lines = [f"{render.look(now.state, sys.stdout)}  {name}"]
+    for key, value in rows.items():
+        if value:
+            lines.append(output.paint(f"{key:8}", output.DIM, sys.stdout) + value)
+    return "\n".join(lines)
+
+
+def list_row(seen: Status, latest: Latest, now_s: float) -> list[str]:
+    """Return a job's cells under HEADS."""
+    ran = seen.started_at and render.duration(seen, now_s)
+    return [
+        seen.job,
+        render.look(seen.state, sys.stdout),
+        seen.provider,
+        _step(latest, short=True),
+        _value(latest["loss"]) if "loss" in latest else "",
+        render.age(seen.created_at, now_s),
+        ran or "-",
+        "" if seen.exit_code is None else str(seen.exit_code),
+    ]
+
+
+def _when(now: Status, at_s: float) -> str:
+    said = f"submitted {render.age(now.created_at, at_s)} ago"
+    if now.started_at:
+        verb = "ran for" if now.ended_at else "has run for"
+        said += f", {verb} {render.duration(now, at_s)}"
+    if now.ended_at:
+        said += f", ended {render.age(now.ended_at, at_s)} ago"
+    return said + (f", attempt {now.attempt}" if now.attempt > 1 else "")
+
+
+def _step(latest: Latest, *, short: bool = False) -> str:
+    step, total = latest.get("step"), latest.get("total")
+    if not isinstance(step, int):
+        return ""
+    if not isinstance(total, int) or total <= 0:
+        return str(step)
+    return f"{step}/{total}" if short else f"{step} of {total} ({step / total:.0%})"
+
+
+def _values(latest: Latest) -> Iterator[str]:
+    names = {"tok_s": "tok/s"}
+    for name, value in latest.items():
+        if name not in {"ts", "step", "total"}:
+            yield f"{names.get(name, name)} {_value(value)}"
+
+
+def _value(value: str | float) -> str:
+    return value if isinstance(value, str) else render.number(value)
+
+
+def _nodes(view: View, task: Task) -> str:
+    states = [render.node_state(view, rank) for rank in range(task.nodes)]
+    if task.nodes > NODES_SHOWN:
+        return ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
+    nodes = zip(task.roles, states, strict=True)
+    return "  ".join(f"{rank}:{role} {state}" for rank, (role, state) in enumerate(nodes))
+
+
+def _cost(cost_usd: float | None) -> str:
+    return f"${cost_usd:.2f} so far" if cost_usd else ""
+
+
+def _next(now: Status, task: Task, latest: Latest) -> list[str]:
+    """Return the commands that make sense now, the likeliest first."""
+    match now.state:
+        case State.SUCCEEDED:
+            pull = [f"llmcloud pull {now.job}"] if task.outputs else []
+            saved = [f"llmcloud checkpoints pull {now.job}"] if latest else []
+            return [*pull, *saved] or [f"llmcloud logs {now.job}"]
+        case State.FAILED | State.LOST:
+            return [f"llmcloud logs {now.job} --tail 50", f"llmcloud resume {now.job}"]
+        case State.CANCELLED:
+            return [f"llmcloud resume {now.job}"]
+        case _:
+            return [f"llmcloud watch {now.job}", f"llmcloud cancel {now.job}"]
