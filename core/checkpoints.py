@@ -94,7 +94,7 @@ def watch(
     ours: set[str] = set()
     while True:
         over = is_over()  # asked first: what is complete by then is pulled below
-        found = manifests.complete(store, job)
+        found = list(manifests.complete(store, job))
         fresh = [each for each in found if (each.step, each.created_at) not in seen]
         for manifest in reversed(fresh if seen else fresh[:1]):
             try:

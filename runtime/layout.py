@@ -12,7 +12,8 @@
     jobs/ID/metrics/ATTEMPT/RANK/SEQ        JSON lines, segments that only grow
     jobs/ID/checkpoints/STEP/…  + COMPLETE  a checkpoint exists only with its COMPLETE manifest
     jobs/ID/checkpoints/STEP/.parts/RANK.json  what another node than the first has of it
-    jobs/ID/checkpoints/STEP/.parts/wanted  the first node asks the others for their files
+    jobs/ID/checkpoints/.wanted/ATTEMPT     which step the first node asks the others for
+    jobs/ID/checkpoints/.done/ATTEMPT/RANK  a node that will announce no more checkpoints
     jobs/ID/outputs/RANK/…
     jobs/ID/control/cancel                  what the command line asks of the nodes
 
@@ -122,7 +123,7 @@ def checkpoint_complete(job_id: str, step: int) -> str:
 
 
 def checkpoint_parts(job_id: str, step: int) -> str:
-    """Return the prefix of what the nodes say to each other about one checkpoint."""
+    """Return the prefix of the lists of files that other nodes add to one checkpoint."""
     return checkpoint(job_id, step) + ".parts/"
 
 
@@ -131,9 +132,14 @@ def checkpoint_part(job_id: str, step: int, rank: int) -> str:
     return f"{checkpoint_parts(job_id, step)}{rank:0{RANK_DIGITS}d}.json"
 
 
-def checkpoint_wanted(job_id: str, step: int) -> str:
+def checkpoint_wanted(job_id: str, attempt: int) -> str:
     """Return the key by which the first node asks the others for their files of a checkpoint."""
-    return checkpoint_parts(job_id, step) + "wanted"
+    return f"{checkpoints(job_id)}.wanted/{attempt:0{ATTEMPT_DIGITS}d}"
+
+
+def checkpoints_done(job_id: str, attempt: int, rank: int) -> str:
+    """Return the key by which a node says that it has added all that it will."""
+    return f"{checkpoints(job_id)}.done/{attempt:0{ATTEMPT_DIGITS}d}/{rank:0{RANK_DIGITS}d}"
 
 
 def outputs(job_id: str, rank: int | None = None) -> str:

@@ -1,8 +1,8 @@
 """How several nodes make one checkpoint: the first asks, the others add parts, the first merges.
 
-Node 0 writes `.parts/wanted` under a step; each other node that has files of it uploads them below
-`.parts/RANK-…/` and then lists them in `.parts/RANK.json`; node 0 writes COMPLETE when everyone
-who announced files has done so. A part that comes late is merged in by replacing COMPLETE.
+Node 0 writes `.wanted/ATTEMPT`, which names a step; each other node that has files of it uploads
+them below `.nodes/RANK-…/` and then lists them in `.parts/RANK.json`; node 0 writes COMPLETE when
+everyone who announced files has done so. A part that comes late is merged in by replacing COMPLETE.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ from llmcloud.runtime.checkpoints.upload import Standing, write_complete
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
 
-    from llmcloud.runtime.store import ObjectStore
+    from llmcloud.runtime.store import Entry, ObjectStore
 
 IN_PLACE = -1  # announced for files that are overwritten in place: their step is node 0's to say
-SETTLE_S = 5.0  # longer than a heartbeat, so that an announcement isn't missed
+SETTLE_S = 12.0  # two heartbeats and a bit, so that no announcement is missed
 
 
 @dataclass(frozen=True)
 class Request:
     """What node 0 asks the others for."""
 
-    attempt: int
     step: int
     in_place: bool
 
@@ -41,6 +40,7 @@ class Request:
 class Part:
     """What one node adds."""
 
+    rank: int
     attempt: int
     files: tuple[ShippedFile, ...]
 
@@ -60,6 +60,7 @@ class Gathering:
     _links: tuple[ShippedLink, ...] = ()
     _required: set[int] = dataclasses.field(default_factory=set)
     _merged: tuple[object, ...] | None = None
+    _read: dict[Entry, Part] = dataclasses.field(default_factory=dict)
 
     @property
     def is_waiting(self) -> bool:
@@ -68,25 +69,26 @@ class Gathering:
 
     def ask(self, step: int, *, in_place: bool) -> None:
         """Ask the other nodes for their files of a step."""
-        self.request = Request(self.attempt, step, in_place)
+        self.request = Request(step, in_place)
         self.since, self._own, self._merged, self._required = self.clock(), None, None, set()
         document = json.dumps(dataclasses.asdict(self.request)).encode()
-        self.store.put(layout.checkpoint_wanted(self.job, step), document)
+        self.store.put(layout.checkpoint_wanted(self.job, self.attempt), document)
 
     def add_own(self, files: tuple[ShippedFile, ...], links: tuple[ShippedLink, ...]) -> None:
         """Add node 0's own files; none, when only others have some."""
         self._own, self._links, self.since = files, links, self.clock()
 
-    def merge(self, announced: dict[int, list[int]]) -> Manifest | None:
+    def merge(self, announced: Callable[[], dict[int, list[int]]]) -> Manifest | None:
         """Write COMPLETE when all parts are there (again, when there are more), and return it."""
         if self.request is None or self._own is None:
             return None
         sign = IN_PLACE if self.request.in_place else self.request.step
-        self._required |= {rank for rank, steps in announced.items() if rank and sign in steps}
-        parts = self._parts()
-        settled = len(parts) == self.nodes - 1 or self.clock() - self.since >= SETTLE_S
+        self._required |= {rank for rank, steps in announced().items() if rank and sign in steps}
+        parts = self._parts(self.request.step)
         found = (self._own, tuple(sorted(parts.items())))
-        if not self._required <= parts.keys() or not settled or found == self._merged:
+        if found == self._merged or not self._required <= parts.keys():
+            return None
+        if self.clock() - self.since < SETTLE_S and not self._all_have_spoken(parts):
             return None
         files = merge({0: self._own, **{rank: part.files for rank, part in parts.items()}})
         step = self.request.step
@@ -96,17 +98,24 @@ class Gathering:
         self._merged = found
         return manifest if files else None
 
-    def _parts(self) -> dict[int, Part]:
+    def _all_have_spoken(self, parts: Collection[int]) -> bool:
+        """Tell whether every node has added files, or said that it won't any more."""
+        return all(
+            rank in parts
+            or self.store.exists(layout.checkpoints_done(self.job, self.attempt, rank))
+            for rank in range(1, self.nodes)
+        )
+
+    def _parts(self, step: int) -> dict[int, Part]:
+        """Read the parts of this attempt; one that is unchanged is read once."""
         found = {}
-        step = self.request.step if self.request else 0
-        for rank in range(1, self.nodes):
-            try:
-                blob = self.store.get(layout.checkpoint_part(self.job, step, rank))
-            except NotFound:
-                continue
-            part = _read_part(blob.data)
-            if part.attempt == self.attempt:
-                found[rank] = part
+        for entry in self.store.objects(layout.checkpoint_parts(self.job, step)):
+            if entry.key.endswith(".json"):
+                if entry not in self._read:
+                    self._read[entry] = _read_part(self.store.get(entry.key).data)
+                part = self._read[entry]
+                if part.attempt == self.attempt:
+                    found[part.rank] = part
         return found
 
 
@@ -126,29 +135,24 @@ def merge(parts: dict[int, tuple[ShippedFile, ...]]) -> tuple[ShippedFile, ...]:
 
 def requested(store: ObjectStore, job: str, attempt: int) -> Request | None:
     """Return what node 0 of this attempt asked for last, or None."""
-    for step in reversed(manifests.steps(store, job)):
-        try:
-            found = Request(**json.loads(store.get(layout.checkpoint_wanted(job, step)).data))
-        except NotFound:
-            continue
-        if found.attempt == attempt:
-            return found
-    return None
+    try:
+        return Request(**json.loads(store.get(layout.checkpoint_wanted(job, attempt)).data))
+    except NotFound:
+        return None
 
 
 def part_folder(rank: int) -> str:
     """Return a folder, below a checkpoint's prefix, that no earlier upload used."""
-    return f".parts/{rank:0{layout.RANK_DIGITS}d}-{uuid.uuid4().hex[:8]}/"
+    return f".nodes/{rank:0{layout.RANK_DIGITS}d}-{uuid.uuid4().hex[:8]}/"
 
 
-def write_part(
-    store: ObjectStore, job: str, step: int, rank: int, part: tuple[int, Iterable[ShippedFile]]
-) -> None:
-    """Say which files a node adds to a checkpoint; `part` is the attempt and the files."""
-    document = dataclasses.asdict(Part(part[0], tuple(part[1])))
-    store.put(layout.checkpoint_part(job, step, rank), json.dumps(document).encode())
+def write_part(store: ObjectStore, job: str, step: int, part: Part) -> None:
+    """Say which files a node adds to a checkpoint."""
+    key = layout.checkpoint_part(job, step, part.rank)
+    store.put(key, json.dumps(dataclasses.asdict(part)).encode())
 
 
 def _read_part(data: bytes) -> Part:
     found = json.loads(data)
-    return Part(found["attempt"], tuple(ShippedFile(**each) for each in found["files"]))
+    files = tuple(ShippedFile(**each) for each in found["files"])
+    return Part(found["rank"], found["attempt"], files)

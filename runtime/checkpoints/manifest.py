@@ -12,7 +12,7 @@ from llmcloud.runtime import layout
 from llmcloud.runtime.errors import Failure, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from llmcloud.runtime.store import ObjectStore
 
@@ -139,25 +139,21 @@ def read(store: ObjectStore, job: str, step: int) -> Manifest:
 
 def complete(
     store: ObjectStore, job: str, *, warn: Callable[[str], None] = lambda _: None
-) -> list[Manifest]:
-    """Return the manifests that can be read, the newest first."""
-    found = []
+) -> Iterator[Manifest]:
+    """Yield the manifests that can be read, the newest first."""
     for step in reversed(steps(store, job)):
         try:
-            found.append(read(store, job, step))
+            yield read(store, job, step)
         except NotFound:
             continue
         except BadManifest as failure:
             warn(f"Checkpoint {step} is passed over: {failure.what}")
-    return found
 
 
 def newest_valid(store: ObjectStore, job: str) -> Manifest | None:
     """Return the newest checkpoint whose objects are all there in their sizes, or None."""
-    for manifest in complete(store, job):
-        if missing_from(store, job, manifest) is None:
-            return manifest
-    return None
+    whole = (each for each in complete(store, job) if missing_from(store, job, each) is None)
+    return next(whole, None)
 
 
 def missing_from(store: ObjectStore, job: str, manifest: Manifest) -> str | None:

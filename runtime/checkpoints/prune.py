@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
@@ -16,19 +17,21 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 
-def prune(store: ObjectStore, job: str, keep: int, busy: Collection[int]) -> None:
-    """Keep the `keep` newest complete checkpoints (0: all) and those of the steps in `busy`.
+def prune(store: ObjectStore, job: str, keep: int, shipped: int, busy: Collection[int]) -> None:
+    """Keep the `keep` newest complete checkpoints (0: all) and the one just `shipped`.
 
     COMPLETE goes first, so that what is half deleted is no checkpoint. Leftovers without COMPLETE
-    go when they are older than the newest complete checkpoint.
+    go as well when they are older than the newest complete checkpoint, and not in `busy`.
     """
-    complete = [manifest.step for manifest in manifests.complete(store, job)]
-    if not complete:
+    if not keep:
         return
-    kept = {*(complete[:keep] if keep else complete), *busy}
+    newest = [each.step for each in itertools.islice(manifests.complete(store, job), keep)]
     for step in manifests.steps(store, job):
-        if step < complete[0] and step not in kept:
-            remove(store, job, step)
+        if step >= newest[0] or step in {*newest, shipped}:
+            continue
+        if step in busy and not store.exists(layout.checkpoint_complete(job, step)):
+            continue
+        remove(store, job, step)
 
 
 def remove(store: ObjectStore, job: str, step: int) -> None:

@@ -45,7 +45,9 @@ def restore(
     """
     directory = directory.resolve()
     where = set_aside or aside.default_folder(directory)
-    for manifest in _choices(store, job, step, warn):
+    for manifest in manifests.complete(store, job, warn=warn):
+        if step not in {None, manifest.step}:
+            continue
         try:
             _bring(store, job, directory, (manifest, rank, where))
         except (_Damaged, NotFound) as problem:
@@ -75,13 +77,6 @@ def set_torn_aside(directory: Path, where: Path, warn: Callable[[str], None]) ->
             warn(f"A torn checkpoint is set aside in {where}: {reason}")
             files = (*candidate.files, *candidate.unfinished)
             aside.set_aside(directory, [file.name for file in files], where)
-
-
-def _choices(
-    store: ObjectStore, job: str, step: int | None, warn: Callable[[str], None]
-) -> list[Manifest]:
-    found = manifests.complete(store, job, warn=warn)
-    return [each for each in found if step is None or each.step == step]
 
 
 def _bring(store: ObjectStore, job: str, directory: Path, what: tuple[Manifest, int, Path]) -> None:

@@ -15,12 +15,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout, status
-from llmcloud.runtime.checkpoints import aside, upload, validity
+from llmcloud.runtime.checkpoints import aside, upload
 from llmcloud.runtime.checkpoints import manifest as manifests
+from llmcloud.runtime.checkpoints.choice import Choice
 from llmcloud.runtime.checkpoints.found import scan
 from llmcloud.runtime.checkpoints.gather import (
     IN_PLACE,
     Gathering,
+    Part,
     part_folder,
     requested,
     write_part,
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmcloud.runtime.checkpoints.found import Candidate, LocalFile
+    from llmcloud.runtime.checkpoints.found import Candidate
+    from llmcloud.runtime.checkpoints.manifest import ShippedFile
     from llmcloud.runtime.store import ObjectStore
 
 RETRY_S = 15.0
@@ -77,16 +80,14 @@ class Shipper:
     peers_announced: Callable[[], dict[int, list[int]]] = dict
     warn: Callable[[str], None] = _nothing
     set_aside: Path | None = None
-    _handled: dict[int | None, frozenset[LocalFile]] = field(default_factory=dict, init=False)
     _not_before: float = field(default=float("-inf"), init=False)
     _deadline: float = field(default=float("inf"), init=False)
-    _last_step: int = field(default=-1, init=False)
-    _in_place_step: int = field(default=0, init=False)
     _warned: set[str] = field(default_factory=set, init=False)
     _has_looked: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._tracker = Tracker(self.quiet_s, self.clock, self.current_step)
+        self._choice = Choice(self.rank, self.warn)
         self._stop = threading.Event()
         self._gathering = Gathering(self.store, self.job, self.attempt, self.nodes, self.clock)
 
@@ -112,8 +113,10 @@ class Shipper:
         try:
             for _ in range(FLUSH_TRIES):
                 done += self._advance_now()
-                if self._choose(self._tracker.all()) is None:
+                if self._choice.newest(self._tracker.all()) is None:
                     break
+            if self.rank:
+                self.store.put(layout.checkpoints_done(self.job, self.attempt, self.rank), b"")
             while self._is_waiting():
                 self._check()
                 self.sleep(FLUSH_WAIT_S)
@@ -135,7 +138,7 @@ class Shipper:
         return sorted(
             IN_PLACE if each.step is None else each.step
             for each in scan(self.directory).candidates
-            if self._handled.get(each.step) != each.fingerprint
+            if self._choice.is_new(each)
         )
 
     def ship_leftovers(self) -> int | None:
@@ -161,20 +164,12 @@ class Shipper:
         self._tracker.look(scanned)
         if self._has_looked:
             return
-        complete = manifests.complete(self.store, self.job)
-        self._in_place_step = max((each.step for each in complete), default=0)
+        complete = list(manifests.complete(self.store, self.job))
+        self._choice.newest_step = max((each.step for each in complete), default=0)
         for candidate in scanned.candidates:
-            if self._is_known(candidate, complete):
-                self._handled[candidate.step] = candidate.fingerprint
+            if self._choice.is_known(candidate, complete):
+                self._choice.leave(candidate)
         self._has_looked = True
-
-    def _is_known(self, candidate: Candidate, complete: list[Manifest]) -> bool:
-        """Tell whether the store has this already: it was restored, or written again unchanged."""
-        return any(
-            upload.is_same(candidate, each, self.rank)
-            for each in complete
-            if candidate.step in {None, each.step}
-        )
 
     def _advance_now(self) -> list[int]:
         self._look()
@@ -190,89 +185,71 @@ class Shipper:
         done = self._merge()
         if self.clock() < self._not_before:
             return done
-        chosen = self._choose(sightings)
+        chosen = self._choice.newest(sightings)
         try:
-            if chosen:
+            if chosen and not self._must_wait(chosen):
                 done += self._ship(chosen)
-            elif self.nodes > 1:
+            elif not chosen and self.nodes > 1:
                 self._ask_for_peers_own()
-        except upload.Changed:  # it is seen as changed by the next look
-            pass
+        except upload.Changed as problem:
+            self._not_before = self.clock() + self.quiet_s
+            self._warn_once(f"A checkpoint is not shipped for now: {problem}")
         except Failure:
             self._not_before = self.clock() + RETRY_S
             raise
         return done
 
-    def _choose(self, sightings: list[Sighting]) -> Sighting | None:
-        """Return the newest that is whole, new, and no older than what was shipped last."""
-        for each in sorted(sightings, key=self._step_of, reverse=True):
-            candidate = each.candidate
-            if self._handled.get(candidate.step) == candidate.fingerprint or candidate.unfinished:
-                continue
-            if self._step_of(each) < self._last_step or self._must_wait(each):
-                return None
-            reason = validity.check_files([file.path for file in candidate.files])
-            if reason is None:
-                return each
-            if all(file.is_unchanged() for file in candidate.files):
-                self._handled[candidate.step] = candidate.fingerprint
-                self.warn(f"Checkpoint {self._step_of(each)} is not shipped: {reason}.")
-        return None
-
     def _must_wait(self, sighting: Sighting) -> bool:
         """Tell whether the other nodes are still adding to an older checkpoint."""
         request = self._gathering.request
         return (
-            self._gathering.is_waiting
-            and request is not None
+            request is not None
+            and self._gathering.is_waiting
             and sighting.candidate.step != request.step
             and self.clock() - self._gathering.since < max(self.interval_s, PATIENCE_S)
         )
 
-    def _step_of(self, sighting: Sighting) -> int:
-        """Return the step a sighting ships under; each version in place has one of its own."""
-        if sighting.candidate.step is not None:
-            return sighting.candidate.step
-        then = sighting.step_then
-        return then if then is not None and then > self._in_place_step else self._in_place_step + 1
-
     def _ship(self, sighting: Sighting) -> list[int]:
         """Ship one checkpoint; with several nodes it is COMPLETE only when all have added to it."""
-        candidate, step = sighting.candidate, self._step_of(sighting)
-        if self._is_known(candidate, manifests.complete(self.store, self.job)):
-            self._handled[candidate.step] = candidate.fingerprint
+        candidate, step = sighting.candidate, self._choice.step_of(sighting)
+        standing = Standing.of(self.store, self.job, step)
+        if standing.manifest and self._choice.is_known(candidate, [standing.manifest]):
+            self._choice.leave(candidate)
             return []
         began = self.clock()
         if self.nodes > 1:
             self._gathering.ask(step, in_place=candidate.step is None)
-        standing = Standing.of(self.store, self.job, step)
-        prefix = layout.checkpoint(self.job, step)
-        try:
-            files = upload.upload(
-                self.store, prefix, upload.folder_for(standing), candidate, self._check
-            )
-        except Failure:
-            self._drop_half(step, standing)
-            raise
+        files = self._upload(candidate, step, standing)
         links = upload.links_of(candidate)
+        manifest = Manifest(step, self.attempt, status.now(), files, links)
         if self.nodes > 1:
             self._gathering.add_own(files, links)
         else:
-            manifest = Manifest(step, self.attempt, status.now(), files, links)
             upload.write_complete(self.store, self.job, manifest, standing)
-        self._handled[candidate.step] = candidate.fingerprint
-        self._last_step, self._in_place_step = step, max(step, self._in_place_step)
+        self._choice.shipped(candidate, step)
         self._not_before = began + self.interval_s
         if self.nodes > 1:
             return self._merge()
         self._tidy(manifest)
         return [step]
 
+    def _upload(
+        self, candidate: Candidate, step: int, standing: Standing
+    ) -> tuple[ShippedFile, ...]:
+        prefix, folder = layout.checkpoint(self.job, step), upload.folder_for(standing)
+        try:
+            return upload.upload(self.store, prefix, folder, candidate, self._check)
+        except Failure:  # free the space it took, if the store lets us
+            with contextlib.suppress(Failure):
+                if standing.manifest:
+                    drop_unused(self.store, self.job, standing.manifest)
+                else:
+                    remove(self.store, self.job, step)
+            raise
+
     def _merge(self) -> list[int]:
         """Write COMPLETE for what several nodes put together, when it is."""
-        if self.nodes == 1:
-            return []
-        manifest = self._gathering.merge(self.peers_announced())
+        manifest = self._gathering.merge(self.peers_announced) if self.nodes > 1 else None
         if manifest is None:
             return []
         self._tidy(manifest)
@@ -282,9 +259,9 @@ class Shipper:
         """Ask for a checkpoint that only other nodes write."""
         own = {each.candidate.step for each in self._tracker.all()}
         announced = [s for rank, all_ in self.peers_announced().items() if rank for s in all_]
-        newest = max((step for step in announced if step not in own), default=-1)
+        newest = max((step for step in announced if step not in own), default=IN_PLACE)
         request = self._gathering.request
-        if newest <= self._last_step or (request and newest <= request.step):
+        if newest <= max(self._choice.last_step, request.step if request else IN_PLACE):
             return
         if self.store.exists(layout.checkpoint_complete(self.job, newest)):
             return
@@ -297,15 +274,14 @@ class Shipper:
         request = requested(self.store, self.job, self.attempt)
         if request is None:
             return
+        wanted = None if request.in_place else request.step
         for each in sightings:
-            candidate = each.candidate
-            wanted = None if request.in_place else request.step
-            if candidate.step == wanted and self._is_shippable(candidate):
-                self._add_part(request.step, candidate)
+            if each.candidate.step == wanted and self._choice.is_shippable(each.candidate):
+                self._add_part(request.step, each.candidate)
 
     def _add_newest_part(self) -> None:
         """Add what is newest here without being asked, for there may be no time to be."""
-        chosen = self._choose(self._tracker.all())
+        chosen = self._choice.newest(self._tracker.all())
         if chosen and chosen.candidate.step is not None:
             self._add_part(chosen.candidate.step, chosen.candidate)
 
@@ -313,40 +289,27 @@ class Shipper:
         prefix, folder = layout.checkpoint(self.job, step), part_folder(self.rank)
         try:
             files = upload.upload(self.store, prefix, folder, candidate, self._check)
-        except upload.Changed:
+        except upload.Changed as problem:
+            self._warn_once(f"A checkpoint is not shipped for now: {problem}")
             return
-        write_part(self.store, self.job, step, self.rank, (self.attempt, files))
-        self._handled[candidate.step] = candidate.fingerprint
-        self._last_step = step
-
-    def _is_shippable(self, candidate: Candidate) -> bool:
-        is_new = self._handled.get(candidate.step) != candidate.fingerprint
-        paths = [file.path for file in candidate.files]
-        return is_new and not candidate.unfinished and validity.check_files(paths) is None
+        write_part(self.store, self.job, step, Part(self.rank, self.attempt, files))
+        self._choice.shipped(candidate, step)
 
     def _is_waiting(self) -> bool:
         """Tell whether a flush must wait for the other nodes."""
-        if self.rank and self._last_step >= 0:
-            key = layout.checkpoint_complete(self.job, self._last_step)
-            return not self.store.exists(key)
-        return self._gathering.is_waiting
+        if not self.rank:
+            return self._gathering.is_waiting
+        step = self._choice.last_step
+        return step >= 0 and not self.store.exists(layout.checkpoint_complete(self.job, step))
 
     def _tidy(self, manifest: Manifest) -> None:
-        busy = {step for steps in self.peers_announced().values() for step in steps}
         try:
             if self.nodes == 1:
                 drop_unused(self.store, self.job, manifest)
-            prune(self.store, self.job, self.keep, {*busy, manifest.step})
+            busy = {step for steps in self.peers_announced().values() for step in steps}
+            prune(self.store, self.job, self.keep, manifest.step, busy)
         except Failure as failure:
             self.warn(f"Older checkpoints are still there: {failure}")
-
-    def _drop_half(self, step: int, standing: Standing) -> None:
-        """Free the space of an upload that failed, if the store lets us."""
-        with contextlib.suppress(Failure):
-            if standing.manifest:
-                drop_unused(self.store, self.job, standing.manifest)
-            else:
-                remove(self.store, self.job, step)
 
     def _check(self) -> None:
         if self._stop.is_set() or self.clock() >= self._deadline:

@@ -142,7 +142,6 @@ def test_a_pull_continues_where_it_was_cut_off(
 ) -> None:
     """Killed at any read; no byte that was written is read from the store twice."""
     monkeypatch.setattr(transfer, "RANGE_BYTES", 1000)
-    monkeypatch.setattr(transfer, "THREADS", 1)
     target = tmp_path / "target"
     store = DyingStore(rig.store.root)
     fetched: list[tuple[str, int]] = []
@@ -159,7 +158,8 @@ def test_a_pull_continues_where_it_was_cut_off(
         try:
             checkpoints.pull(store, JOB, target)
         except Killed:
-            assert not (target / "checkpoint-20/model.safetensors").exists()
+            visible = {n: d for n, d in contents(target).items() if not n.endswith(".part")}
+            assert visible.items() <= files_of(20).items()
             continue
         break
     assert contents(target) == files_of(20)

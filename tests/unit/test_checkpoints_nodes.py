@@ -49,13 +49,13 @@ class Cluster:
                 rank=rank,
                 nodes=2,
                 attempt=attempt,
-                peers_announced=self._announced,
+                peers_announced=lambda: self.announced(),
                 current_step=current_step if rank == 0 else lambda: None,
             )
             self.nodes.append(rig)
         self.poll(1)
 
-    def _announced(self) -> dict[int, list[int]]:
+    def announced(self) -> dict[int, list[int]]:
         return {rank: node.shipper.announced() for rank, node in enumerate(self.nodes)}
 
     def poll(self, rounds: int = 4) -> list[int]:
@@ -102,10 +102,27 @@ def test_it_is_not_complete_before_the_slower_node_has_shipped(cluster: Cluster)
     assert cluster.poll(8) == [5]
 
 
+def test_announcements_may_come_as_late_as_a_heartbeat(cluster: Cluster) -> None:
+    """They are never missed; or a checkpoint would be called complete without its shards."""
+    past: list[tuple[float, dict[int, list[int]]]] = []
+    current = cluster.announced
+
+    def late() -> dict[int, list[int]]:
+        past.append((cluster.clock.now, current()))
+        return next((said for at, said in reversed(past) if at <= cluster.clock.now - 6), {})
+
+    cluster.announced = late  # type: ignore[method-assign]
+    cluster.write("checkpoint-5/shard-0.pt", 1, None)
+    slow = cluster.nodes[1].write("checkpoint-5/shard-1.pt", zipped(2)[:-10])
+    assert cluster.poll(30) == []
+    slow.write_bytes(zipped(2))
+    assert cluster.poll(10) == [5]
+
+
 def test_a_checkpoint_of_the_first_node_alone_is_complete_soon(cluster: Cluster) -> None:
     """As with plain data parallelism, where rank 0 saves."""
     cluster.write("ckpt.pt", 1, None)
-    assert cluster.poll(10) == [1]
+    assert cluster.poll(20) == [1]
 
 
 def test_a_checkpoint_of_another_node_alone_is_complete_too(
@@ -142,7 +159,7 @@ def test_files_overwritten_in_place_share_the_step_of_node_0(tmp_path: Path) -> 
     cluster = Cluster(tmp_path, current_step=lambda: 300)
     cluster.write("shard-a.pt", 1, None)
     cluster.write("shard-b.pt", None, 2)
-    assert cluster.poll(10) == [300]
+    assert cluster.poll(20) == [300]
     assert set(fresh(cluster.store, tmp_path / "a")) == {"shard-a.pt", "shard-b.pt"}
 
 
@@ -162,14 +179,14 @@ def test_a_part_of_a_former_attempt_is_not_merged(tmp_path: Path) -> None:
     assert complete_steps(first.store) == []
     second = Cluster(tmp_path / "2", store=first.store, attempt=2)
     second.write("checkpoint-5/a.pt", 2, None)
-    assert second.poll(10) == [5]
+    assert second.poll(20) == [5]
     assert fresh(second.store, tmp_path / "a") == {"checkpoint-5/a.pt": zipped(2)}
 
 
 def test_a_part_that_comes_late_is_merged_in(cluster: Cluster, tmp_path: Path) -> None:
     """A node that saw its files after COMPLETE was written still adds them."""
     cluster.write("checkpoint-5/a.pt", 1, None)
-    assert cluster.poll(10) == [5]
+    assert cluster.poll(20) == [5]
     cluster.write("checkpoint-5/b.pt", None, 2)
     assert cluster.poll(8) == [5]
     assert len(fresh(cluster.store, tmp_path / "a")) == 2
@@ -206,11 +223,21 @@ def test_a_flush_of_both_nodes_completes_the_newest(tmp_path: Path) -> None:
     assert len(fresh(cluster.store, tmp_path / "a")) == 2
 
 
+def test_a_flush_does_not_wait_for_nodes_that_are_through(tmp_path: Path) -> None:
+    """They say so when their own flush has nothing to add."""
+    cluster = Cluster(tmp_path)
+    cluster.write("checkpoint-5/a.pt", 1, None)
+    assert cluster.nodes[1].shipper.flush(30) == []
+    before = cluster.clock.now
+    assert cluster.nodes[0].shipper.flush(30) == [5]
+    assert cluster.clock.now == before
+
+
 def test_a_flush_does_not_call_complete_what_a_node_did_not_ship(tmp_path: Path) -> None:
     """The deadline passes; the checkpoint before stands."""
     cluster = Cluster(tmp_path)
     cluster.write("checkpoint-5/a.pt", 1, None)
-    assert cluster.poll(10) == [5]
+    assert cluster.poll(20) == [5]
     cluster.write("checkpoint-6/a.pt", 2, None)
     cluster.write("checkpoint-6/b.pt", None, 2)
     assert cluster.nodes[0].shipper.flush(30) == []
