@@ -7,8 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
-from llmcloud.core.follow import wait_for_end
-from llmcloud.core.provider import MachineState
+from llmcloud.core.follow import POLL_S
 from llmcloud.core.reserve import is_cut_off
 from llmcloud.runtime import layout, status
 from llmcloud.runtime.status import State
@@ -16,6 +15,7 @@ from llmcloud.runtime.status import State
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.status import Status
     from llmcloud.runtime.store import ObjectStore
@@ -29,6 +29,7 @@ def run(
     job_id: str,
     *,
     detach: bool = False,
+    clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> Status:
     """Cancel a job and return its status, which is final unless detached; an ended one stays so."""
@@ -39,17 +40,19 @@ def run(
     store.put(layout.cancel(job_id), b"")
     if detach:
         return found
-    if _has_machines(compute, job_id, job.task.nodes) or not is_cut_off(store, job.name, job_id):
-        grace_s = job.task.grace_s + BEYOND_GRACE_S
-        found = wait_for_end(
-            lambda: jobs.observe(store, job_id, compute).status, grace_s, wait=wait
-        )
+    deadline = clock() + job.task.grace_s + BEYOND_GRACE_S
+    while not _is_over(store, compute, job) and clock() < deadline:
+        wait(POLL_S)
     compute.delete(job_id)
     return status.change(store, job_id, _cancelled)
 
 
-def _has_machines(compute: Compute, job_id: str, nodes: int) -> bool:
-    return any(m.state is not MachineState.GONE for m in compute.describe(job_id, nodes))
+def _is_over(store: ObjectStore, compute: Compute, job: Job) -> bool:
+    """Tell whether nothing of a job is at work any more, its machines' own tidying up included."""
+    if is_cut_off(store, compute, job):
+        return True
+    ended = jobs.observe(store, job.id, compute).status.state.is_final
+    return ended and not jobs.has_machines(compute, job)
 
 
 def _cancelled(now: Status) -> Status:

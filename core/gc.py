@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
 from llmcloud.core.provider import Leftover
-from llmcloud.core.reserve import is_cut_off
+from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
 from llmcloud.runtime import status
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.status import State, Status
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.store import ObjectStore
 
-KEEP_LOST_S = 7 * 86400.0  # what only a lost job's node has may be resumed from
-CUT_OFF = "submit"
-BEFORE_MACHINES = {State.SUBMITTED, State.STAGING}
+KEEP_S = 7 * 86400.0  # what only the node of a job that ended badly has may be resumed from
+ENDED_BADLY = {State.LOST, State.FAILED}
+CUT_OFF, FOLDER = "submit", "folder"
 
 
 @dataclass(frozen=True)
@@ -38,53 +37,69 @@ class Found:
         if self.compute:
             self.compute.remove(self.leftover)
         else:
-            _end_submit(self.store, self.leftover.id)
+            end_submit(self.store, self.leftover.id)
+
+
+@dataclass
+class _Sorted:
+    """The ids of jobs: at work, ended with something on their nodes, cut off in their submit."""
+
+    live: set[str] = field(default_factory=set)
+    resumable: set[str] = field(default_factory=set)
+    cut_off: list[str] = field(default_factory=list)
 
 
 def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Found]:
     """Return what the jobs of some stores have left behind, here and at the providers."""
     by_name = {compute.name: compute for compute in computes}
     live: set[str] = set()
+    resumable: set[str] = set()
     found: list[Found] = []
     for store in stores:
-        alive, cut_off = _sort(store, by_name)
-        live |= alive
+        jobs_of = _sort(store, by_name)
+        live |= jobs_of.live
+        resumable |= jobs_of.resumable
         found += [
             Found(Leftover(CUT_OFF, job_id, job_id, "its submit was cut off"), store)
-            for job_id in cut_off
+            for job_id in jobs_of.cut_off
         ]
     looked_at = frozenset(store.url for store in stores if store.is_there())
     for compute in computes:
-        leftovers = compute.leftovers(frozenset(live), looked_at)
-        found += [Found(leftover, stores[0], compute) for leftover in leftovers]
+        found += [
+            Found(leftover, stores[0], compute)
+            for leftover in compute.leftovers(frozenset(live), looked_at)
+            if leftover.kind != FOLDER or leftover.job not in resumable
+        ]
     return found
 
 
-def _sort(store: ObjectStore, computes: dict[str, Compute]) -> tuple[set[str], list[str]]:
-    """Return the jobs whose machines and folders must stay, and those cut off in their submit."""
-    live, cut_off = set(), []
+def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:
+    sorted_ = _Sorted()
     for job_id in jobs.ids(store):
         try:
-            found = status.read(store, job_id)
-            if not found.state.is_final and found.provider in computes:
-                found = jobs.observe(store, job_id, computes[found.provider]).status
+            job = jobs.read(store, job_id)
         except NotFound:
             continue
-        if found.state in BEFORE_MACHINES and is_cut_off(store, found.name, job_id):
-            cut_off.append(job_id)
-        elif not found.state.is_final or _is_worth_keeping(found):
-            live.add(job_id)
-    return live, cut_off
+        compute = computes.get(job.provider)
+        found = _status(store, job_id, compute)
+        is_early = found is None or found.state in BEFORE_MACHINES
+        if compute and is_early and is_cut_off(store, compute, job):
+            sorted_.cut_off.append(job_id)
+        elif found is None or not found.state.is_final:
+            sorted_.live.add(job_id)
+        elif _may_be_resumed(found):
+            sorted_.resumable.add(job_id)
+    return sorted_
 
 
-def _is_worth_keeping(found: Status) -> bool:
+def _status(store: ObjectStore, job_id: str, compute: Compute | None) -> Status | None:
+    """Return a job's status; None before its first one."""
+    try:
+        return jobs.observe(store, job_id, compute).status
+    except NotFound:
+        return None
+
+
+def _may_be_resumed(found: Status) -> bool:
     ended_at = found.ended_at or found.created_at
-    return found.state is State.LOST and time.time() - status.epoch_s(ended_at) < KEEP_LOST_S
-
-
-def _end_submit(store: ObjectStore, job_id: str) -> None:
-    def lost(now: Status) -> Status | None:
-        error = "Its submit was cut off."
-        return dataclasses.replace(now, state=State.LOST, ended_at=status.now(), error=error)
-
-    status.change(store, job_id, lost)
+    return found.state in ENDED_BADLY and time.time() - status.epoch_s(ended_at) < KEEP_S

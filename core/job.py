@@ -160,6 +160,12 @@ def reconcile(store: ObjectStore, job_id: str, compute: Compute) -> Status:
     return status.change(store, job_id, lost)
 
 
+def has_machines(compute: Compute, job: Job) -> bool:
+    """Tell whether the provider knows of a machine of a job that is not gone."""
+    machines = compute.describe(job.id, job.task.nodes)
+    return any(machine.state is not MachineState.GONE for machine in machines)
+
+
 def _status(store: ObjectStore, job_id: str) -> Status:
     try:
         return status.read(store, job_id)

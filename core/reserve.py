@@ -10,13 +10,16 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmcloud.core import job as jobs
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime import layout, process, status
 from llmcloud.runtime.errors import Conflict, NotFound
 from llmcloud.runtime.process import Identity
-from llmcloud.runtime.status import State
+from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
+    from llmcloud.core.job import Job
+    from llmcloud.core.provider import Compute
     from llmcloud.runtime.store import ObjectStore
 
 ELSEWHERE_S = 600.0  # how long a submit on another machine is believed to be at work
@@ -25,20 +28,23 @@ BEFORE_MACHINES = {State.SUBMITTED, State.STAGING, State.PROVISIONING}
 
 @dataclass(frozen=True)
 class Reservation:
-    """Which job a name stands for, and who is submitting or resuming it."""
+    """Which job a name stands for, and who is submitting or resuming it.
+
+    `digest` is of all that makes the job: spec, code, data.
+    """
 
     job: str
-    spec_digest: str
+    digest: str
     host: str
     pid: int
     started: int
     at_s: float
 
     @classmethod
-    def mine(cls, job: str, spec_digest: str) -> Reservation:
+    def mine(cls, job: str, digest: str) -> Reservation:
         """Return a reservation by this process."""
         me = process.identify(os.getpid())
-        return cls(job, spec_digest, socket.gethostname(), me.pid, me.started, time.time())
+        return cls(job, digest, socket.gethostname(), me.pid, me.started, time.time())
 
     @property
     def is_held(self) -> bool:
@@ -49,11 +55,11 @@ class Reservation:
         return time.time() - self.at_s < ELSEWHERE_S
 
 
-def reserve(store: ObjectStore, name: str, wanted: Reservation) -> str:
+def reserve(store: ObjectStore, compute: Compute, name: str, wanted: Reservation) -> str:
     """Make a name stand for a job and return that job's id.
 
-    It is another id than the wanted one when an earlier submit of the same spec was cut off
-    before its machines ran: its job is carried on. UsageError when the name's job is alive.
+    It is another id than the wanted one when an earlier submit of the same was cut off before it
+    had machines: its job is carried on. UsageError when the name's job is alive.
     """
     key = layout.name(name)
     while True:
@@ -64,7 +70,7 @@ def reserve(store: ObjectStore, name: str, wanted: Reservation) -> str:
         else:
             return wanted.job
         former = Reservation(**json.loads(blob.data))
-        ours = dataclasses.replace(wanted, job=_job_to_submit(store, name, former, wanted))
+        ours = dataclasses.replace(wanted, job=_job_to_submit(store, compute, former, wanted))
         try:
             store.put(key, _to_json(ours), if_match=blob.etag)
         except Conflict:
@@ -72,34 +78,58 @@ def reserve(store: ObjectStore, name: str, wanted: Reservation) -> str:
         return ours.job
 
 
-def is_cut_off(store: ObjectStore, name: str, job: str) -> bool:
-    """Tell whether nobody is at work on a submit that has not come to its machines."""
+def is_cut_off(store: ObjectStore, compute: Compute, job: Job) -> bool:
+    """Tell whether a job has no machines and nobody is at work on a submit to get it some."""
+    if jobs.has_machines(compute, job):
+        return False
     try:
-        found = Reservation(**json.loads(store.get(layout.name(name)).data))
+        found = Reservation(**json.loads(store.get(layout.name(job.name)).data))
     except NotFound:
         return True
-    return found.job != job or not found.is_held
+    return found.job != job.id or not found.is_held
 
 
-def _job_to_submit(store: ObjectStore, name: str, former: Reservation, wanted: Reservation) -> str:
+def end_submit(store: ObjectStore, job_id: str) -> None:
+    """End a job whose submit was cut off; without a state it never was one."""
+
+    def lost(now: Status) -> Status:
+        error = "Its submit was cut off."
+        return dataclasses.replace(now, state=State.LOST, ended_at=status.now(), error=error)
+
     try:
-        found = status.read(store, former.job)
-    except NotFound:  # cut off before its first write
-        if former.is_held:
-            raise _in_use(name, former.job, "being submitted") from None
+        status.change(store, job_id, lost)
+    except NotFound:
+        store.delete(layout.job_document(job_id))
+
+
+def _job_to_submit(
+    store: ObjectStore, compute: Compute, former: Reservation, wanted: Reservation
+) -> str:
+    """Return the former job to carry on, or the wanted one when the former has ended."""
+    try:
+        state = status.read(store, former.job).state
+    except NotFound:
+        state = State.SUBMITTED  # or about to be
+    if state.is_final:
         return wanted.job
-    if found.state.is_final:
-        return wanted.job
-    if former.is_held or found.state not in BEFORE_MACHINES:
-        raise _in_use(name, former.job, found.state.value)
-    if former.spec_digest == wanted.spec_digest:
+    if former.is_held or state not in BEFORE_MACHINES or _has_machines(store, compute, former.job):
+        raise _in_use(former.job, state.value)
+    if former.digest == wanted.digest:
         return former.job
-    raise _in_use(name, former.job, f"{found.state.value}, its submit was cut off")
+    end_submit(store, former.job)
+    return wanted.job
 
 
-def _in_use(name: str, job: str, state: str) -> UsageError:
+def _has_machines(store: ObjectStore, compute: Compute, job_id: str) -> bool:
+    try:
+        return jobs.has_machines(compute, jobs.read(store, job_id))
+    except NotFound:
+        return False
+
+
+def _in_use(job: str, state: str) -> UsageError:
     return UsageError(
-        f"The name {name!r} is in use: {job} is {state}.",
+        f"The name is in use: {job} is {state}.",
         fix=f"llmcloud logs -f {job}, or llmcloud cancel {job}, or submit with --set name=OTHER.",
     )
 

@@ -28,11 +28,9 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
     job = jobs.read(store, job_id)
     values = submit.secrets(job.task.secrets, environ)
     found = jobs.reconcile(store, job_id, compute)
-    if not found.state.is_final and not is_cut_off(store, job.name, job_id):
+    if not found.state.is_final and not is_cut_off(store, compute, job):
         raise _alive(found)
-    if found.state is State.RUNNING:
-        raise _alive(found)
-    reserve(store, job.name, Reservation.mine(job_id, job.spec_digest))
+    reserve(store, compute, job.name, Reservation.mine(job_id, job.spec_digest))
     compute.delete(job_id)
     store.delete(layout.cancel(job_id))
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,8 @@ def _write_down(submission: Submission, prepared: _Prepared) -> Job:
     """Reserve the name and write the job's document and first state, or find them written."""
     loaded, store = submission.loaded, submission.store
     wanted = jobs.new_id(loaded.spec.name)
-    job_id = reserve(store, loaded.spec.name, Reservation.mine(wanted, loaded.digest))
+    mine = Reservation.mine(wanted, _digest(loaded, prepared))
+    job_id = reserve(store, submission.compute, loaded.spec.name, mine)
     if job_id != wanted:
         submission.tell(f"carrying on with {job_id}, whose submit was cut off")
     try:
@@ -118,6 +120,12 @@ def _write_down(submission: Submission, prepared: _Prepared) -> Job:
         job = _job(submission, prepared, job_id)
     store.put(layout.job_document(job_id), job.to_json(), if_absent=True)
     return job
+
+
+def _digest(loaded: LoadedSpec, prepared: _Prepared) -> str:
+    sources = [tree.source for tree in prepared.trees]
+    parts = (loaded.digest, prepared.code.digest, prepared.runtime_digest, repr(sources))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
 def _job(submission: Submission, prepared: _Prepared, job_id: str) -> Job:

@@ -23,6 +23,7 @@ from llmcloud.runtime import (
     usage,
 )
 from llmcloud.runtime.checkpoints import Shipper, newest_valid, restore
+from llmcloud.runtime.environment import Setup
 from llmcloud.runtime.errors import Failure, Unavailable
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
 from llmcloud.runtime.launch import Peer, Place
@@ -67,6 +68,7 @@ class Seat:
     host: str
     incarnation: str
     expires_at_s: float | None
+    parent: int | None = None
 
     @property
     def code(self) -> Path:
@@ -96,10 +98,13 @@ class Attempt:
 
     def __init__(self, seat: Seat, number: int, stop: Stop) -> None:
         self._seat, self._number, self._stop = seat, number, stop
-        self._watched = Watched(seat.store, seat.task, number, seat.rank, seat.expires_at_s)
+        self._watched = Watched(
+            seat.store, seat.task, number, seat.rank, seat.expires_at_s, seat.parent
+        )
         self._shipper: Shipper | None = None
         self._interrupted_by: Reason | None = None
         self._usage = usage.Sampler(seat.work)
+        self._saying = threading.Lock()
         self._beat = Heartbeat(
             seat.rank, seat.task.roles[seat.rank], seat.incarnation, status.now(), host=seat.host
         )
@@ -153,15 +158,20 @@ class Attempt:
             fetch.fetch_data(seat.store, source, seat.code)
         self._restore()
         self._check()
-        folder = environment.prepare(
-            task.setup, seat.code, seat.environments, f"{task.job}-{seat.rank}", self._run_setup
-        )
+        setup = Setup(task.setup, seat.code, seat.environments, f"{task.job}-{seat.rank}")
+        folder = environment.prepare(setup, self._run_setup, self._pause)
         place = self._place(self._meet())
         self._begin()
         exit_code = self._train(place, folder)
         self._interrupted_by = self._stop.reason
-        self._say(phase=Phase.SAVING)
-        self._save()
+        try:
+            self._save()
+        except (Failure, OSError) as failure:
+            with self._saying:
+                self._beat = dataclasses.replace(self._beat, saved=False)
+            if not exit_code and not self._interrupted_by:
+                raise
+            self._telemetry.capture.say(f"What the run left could not all be saved: {failure}")
         return exit_code
 
     def _restore(self) -> None:
@@ -280,6 +290,7 @@ class Attempt:
         seat = self._seat
         if self._stop.reason is Reason.STORE_GONE:
             return
+        self._say(phase=Phase.SAVING)
         if self._shipper:
             deadline_s = seat.task.grace_s if self._interrupted_by else SAVE_TIMEOUT_S
             for step in self._shipper.flush(deadline_s):
@@ -299,8 +310,7 @@ class Attempt:
             found = ready(self._watch.peers.refresh())
             if found is not None:
                 return found
-            self._stop.wait(POLL_S)
-            self._check()
+            self._pause()
         raise Unavailable(
             f"Not all {self._seat.task.nodes} nodes were ready within {MEET_TIMEOUT_S:g} s.",
             fix="The log of the node that is missing says why.",
@@ -311,9 +321,12 @@ class Attempt:
         return self._seat.task.outputs or ("outputs",)
 
     def _environ(self) -> dict[str, str]:
-        """Return this process's environment; of our own names only the tags that `gc` looks for."""
-        kept = ("LLMCLOUD_TAG", "LLMCLOUD_TAG_NODE")
-        return {k: v for k, v in os.environ.items() if k in kept or not k.startswith("LLMCLOUD_")}
+        """Return this process's environment; of our own names only the tag that `gc` looks for."""
+        return {
+            name: value
+            for name, value in os.environ.items()
+            if name == "LLMCLOUD_TAG" or not name.startswith("LLMCLOUD_")
+        }
 
     def _close_log(self, ending: Heartbeat) -> Heartbeat:
         try:
@@ -327,22 +340,28 @@ class Attempt:
         beats = self._watch.peers.refresh()
         return {rank: list(beat.checkpoints) for rank, beat in beats.items()}
 
+    def _pause(self) -> None:
+        """Wait a little for another node or job."""
+        self._stop.wait(POLL_S)
+        self._check()
+
     def _check(self) -> None:
         self._interrupted_by = self._stop.reason
         if self._interrupted_by:
             raise _Stopped
 
     def _say(self, **changes: Any) -> None:
-        """Write this node's heartbeat with what has changed."""
-        seen = tuple(self._shipper.announced()) if self._shipper else ()
-        self._beat = dataclasses.replace(
-            self._beat,
-            at=status.now(),
-            checkpoints=seen,
-            usage=self._usage.sample().to_document(),
-            **changes,
-        )
-        heartbeat.write(self._seat.store, self._seat.task.job, self._number, self._beat)
+        """Write this node's heartbeat with what has changed; the watch calls this as well."""
+        with self._saying:
+            seen = tuple(self._shipper.announced()) if self._shipper else ()
+            self._beat = dataclasses.replace(
+                self._beat,
+                at=status.now(),
+                checkpoints=seen,
+                usage=self._usage.sample().to_document(),
+                **changes,
+            )
+            heartbeat.write(self._seat.store, self._seat.task.job, self._number, self._beat)
 
     def _place(self, peers: tuple[Peer, ...]) -> Place:
         seat = self._seat

@@ -9,6 +9,7 @@ import os
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,29 +37,36 @@ class SetupFailed(Exception):
         self.exit_code = exit_code
 
 
+@dataclass(frozen=True)
+class Setup:
+    """A job's setup command; `own` names an environment that can't be shared with later jobs."""
+
+    script: str
+    code: Path
+    environments: Path
+    own: str
+
+
 def prepare(
-    setup: str,
-    code: Path,
-    environments: Path,
-    own: str,
-    run: Callable[[str, Path | None], int],
+    setup: Setup, run: Callable[[str, Path | None], int], pause: Callable[[], None]
 ) -> Path | None:
     """Return the folder of the job's virtual environment; None when the job has no setup.
 
-    `run` executes a shell command in an environment and returns its exit code. `own` is the
-    folder name to use when the environment can't be shared with later jobs. Raises SetupFailed.
+    `run` executes a shell command in an environment and returns its exit code; `pause` waits a
+    little while another job makes the same environment. Raises SetupFailed.
     """
-    if not setup.strip():
+    if not setup.script.strip():
         return None
-    environments.mkdir(parents=True, exist_ok=True)
-    folder = environments / (own if _installs_the_code(setup, code) else key(setup, code))
-    with _lock(folder.with_suffix(".lock")):
+    setup.environments.mkdir(parents=True, exist_ok=True)
+    is_own = _installs_the_code(setup.script, setup.code)
+    folder = setup.environments / (setup.own if is_own else key(setup.script, setup.code))
+    with _lock(folder.with_suffix(".lock"), pause):
         if (folder / READY).exists():
             (folder / READY).touch()  # when it was last used
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         make = [sys.executable, "-m", "venv", "--system-site-packages", str(folder)]
-        exit_code = run(shlex.join(make), None) or run(setup, folder)
+        exit_code = run(shlex.join(make), None) or run(setup.script, folder)
         if exit_code:
             shutil.rmtree(folder, ignore_errors=True)
             raise SetupFailed(exit_code)
@@ -101,7 +109,12 @@ def activate(environ: Mapping[str, str], folder: Path | None) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def _lock(path: Path, pause: Callable[[], None]) -> Iterator[None]:
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                pause()
         yield

@@ -44,7 +44,8 @@ class Heartbeat:
     """One node in one attempt; `incarnation` changes when its runtime is started anew.
 
     `checkpoints` are the steps it has seen, finished or not; `resume_step` is what node 0 chose
-    to start from (-1: from nothing; None: not chosen yet).
+    to start from (-1: from nothing; None: not chosen yet). `saved` is false when something that
+    the run left is on the node only.
     """
 
     rank: int
@@ -58,6 +59,7 @@ class Heartbeat:
     exit_code: int | None = None
     error: str | None = None
     resume_step: int | None = None
+    saved: bool = True
     checkpoints: tuple[int, ...] = ()
     usage: dict[str, object] = field(default_factory=dict)
 

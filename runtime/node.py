@@ -55,7 +55,6 @@ class Node:
         self._seat = seat
         self._stop = Stop()
         self._terminated = False
-        self._parent = os.getppid()
 
     def terminate(self) -> None:
         """Save what there is and go: this machine is about to vanish."""
@@ -117,7 +116,7 @@ class Node:
         if self._seat.rank == 0:
             self._decide(attempt, ending)
             return
-        while not self._terminated and os.getppid() == self._parent:
+        while not self._terminated and self._seat.parent in {None, os.getppid()}:
             now = self._status()
             if now.attempt != attempt or now.state.is_final:
                 return
@@ -125,16 +124,15 @@ class Node:
 
     def _decide(self, attempt: int, own: Heartbeat) -> None:
         seat = self._seat
-        peers = Peers(Watched(seat.store, seat.task, attempt, seat.rank, None))
-        deciding = {rank for rank, role in enumerate(seat.task.roles) if verdict.decides(role)} | {
-            0
-        }
+        peers = Peers(Watched(seat.store, seat.task, attempt, seat.rank))
+        deciding = {r for r, role in enumerate(seat.task.roles) if verdict.decides(r, role)}
         while True:
             beats = {**peers.refresh(), 0: own}
-            if deciding <= {r for r in beats if r == 0 or peers.ended(r)} | set(peers.lost()):
+            ended = {rank for rank in beats if rank == 0 or peers.ended(rank)}
+            if deciding <= ended | set(peers.lost()):
                 break
             time.sleep(POLL_S)
-        endings = [_ending(beats.get(rank), rank, seat) for rank in sorted(deciding)]
+        endings = [_ending(beats.get(rank), rank, seat) for rank in sorted(deciding | ended)]
 
         def after(now: Status) -> Status | None:
             if now.attempt != attempt:
@@ -167,6 +165,7 @@ def _seat(options: argparse.Namespace) -> Seat:
         host=options.host,
         incarnation=uuid.uuid4().hex,
         expires_at_s=options.expires_at,
+        parent=options.parent,
     )
 
 
@@ -179,6 +178,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--environments", required=True, help="where virtual environments are kept")
     parser.add_argument("--host", default="127.0.0.1", help="address that the other nodes reach")
     parser.add_argument("--expires-at", type=float, help="end, on this machine's monotonic clock")
+    parser.add_argument("--parent", type=int, help="end without this process: it keeps the node")
     return parser.parse_args(argv)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Collection
 
 PROC = Path("/proc")
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 KILL_TIMEOUT_S = 5.0
+KILL_POLL_S = 0.01
 
 
 @dataclass(frozen=True)
@@ -60,16 +61,16 @@ def become_subreaper() -> None:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the pids of all processes below one."""
-    children: dict[int, list[int]] = {}
+def below(pid: int, spare: Collection[int] = ()) -> list[Identity]:
+    """Return the living processes below one, without the trees of the children to spare."""
+    children: dict[int, list[_Stat]] = {}
     for stat in _all_stats():
-        children.setdefault(stat.parent, []).append(stat.pid)
+        children.setdefault(stat.parent, []).append(stat)
     found, pending = [], [pid]
     while pending:
-        below = children.get(pending.pop(), [])
-        found += below
-        pending += below
+        under = [stat for stat in children.pop(pending.pop(), []) if stat.pid not in spare]
+        found += [Identity(stat.pid, stat.started) for stat in under if stat.state not in "ZX"]
+        pending += [stat.pid for stat in under]
     return found
 
 
@@ -96,37 +97,32 @@ def tag_values(variable: str) -> set[str]:
     return values
 
 
-def signal_session(leader: int, number: signal.Signals) -> None:
-    """Send a signal to every process of the session that `leader` started."""
-    for stat in _all_stats():
-        if stat.session == leader:
-            send(stat.pid, number)
-    if not PROC.is_dir():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, number)
+def kill_below(pid: int, spare: Collection[int] = ()) -> None:
+    """SIGKILL what `below` finds and wait until it is gone."""
+    _kill_until_gone(lambda: below(pid, spare))
 
 
-def kill_below(pid: int) -> None:
-    """SIGKILL everything below a process and wait until it is gone.
+def kill_tagged(variable: str, value: str) -> None:
+    """SIGKILL what `tagged` finds and all below it, and wait until it is gone."""
 
-    Rounds, because what is killed may just have forked.
-    """
+    def find() -> list[Identity]:
+        found = tagged(variable, value)
+        return found + [child for each in found for child in below(each.pid)]
+
+    _kill_until_gone(find)
+
+
+def _kill_until_gone(find: Callable[[], list[Identity]]) -> None:
+    """Kill in rounds, because what is killed may just have forked."""
     deadline = time.monotonic() + KILL_TIMEOUT_S
     while time.monotonic() < deadline:
         _reap()
-        left = [each for each in descendants(pid) if identify(each).is_alive]
+        left = find()
         if not left:
             return
         for each in left:
-            send(each, signal.SIGKILL)
-        time.sleep(0.01)
-
-
-def kill_all(processes: Iterable[Identity]) -> None:
-    """SIGKILL processes that are not ours to wait for."""
-    for each in processes:
-        if each.is_alive:
             send(each.pid, signal.SIGKILL)
+        time.sleep(KILL_POLL_S)
 
 
 def send(pid: int, number: signal.Signals) -> None:

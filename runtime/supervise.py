@@ -35,22 +35,26 @@ class Reason(str, Enum):
 
 
 class Stop:
-    """A request to stop, made once and seen by every thread; the first reason stands."""
+    """A request to stop, made once and seen by every thread; the first reason stands.
+
+    A signal handler may ask, so there is no Event here: its lock may be held by the very thread
+    that the signal interrupts.
+    """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.reason: Reason | None = None
 
     def ask(self, reason: Reason) -> None:
         """Ask for an end; later reasons change nothing."""
         with self._lock:
             self.reason = self.reason or reason
-        self._asked.set()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the request; tell whether it was made."""
-        return self._asked.wait(timeout_s)
+        """Wait, for a short time, for the request; tell whether it was made."""
+        if not self.reason:
+            time.sleep(timeout_s)
+        return self.reason is not None
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,8 @@ class Command:
 def run(command: Command, sink: Callable[[str, bytes], None], stop: Stop, grace_s: float) -> int:
     """Run a command in a session of its own and return its exit code (128 + N for signal N).
 
-    `sink` gets (stream, bytes) from reader threads. On a stop the session gets SIGTERM, `grace_s`
-    to save what it has, then SIGKILL. Nothing that the command started outlives this call.
+    `sink` gets (stream, bytes) from reader threads. On a stop the whole tree gets SIGTERM,
+    `grace_s` to save what it has, then SIGKILL. Nothing that it started outlives this call.
     """
     try:
         child = subprocess.Popen(
@@ -94,11 +98,13 @@ def run(command: Command, sink: Callable[[str, bytes], None], stop: Stop, grace_
 
 
 def _end(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    process.signal_session(child.pid, signal.SIGTERM)
+    """Give the whole tree time: a shell is gone at once while what it started still saves."""
+    for each in process.below(os.getpid()) or [process.identify(child.pid)]:
+        process.send(each.pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while child.poll() is None and time.monotonic() < deadline:
+    while time.monotonic() < deadline and (child.poll() is None or process.below(os.getpid())):
         time.sleep(POLL_S)
-    process.signal_session(child.pid, signal.SIGKILL)
+    child.kill()
 
 
 def _reader(

@@ -18,16 +18,18 @@ HELPERS = {"ps", "evaluator"}  # they serve until the others are done, and then 
 MAX_ATTEMPTS = 1000  # of machines that go away again and again
 
 
-def decides(role: str) -> bool:
-    """Tell whether the job waits for nodes of this role to end by themselves."""
-    return role not in HELPERS
+def decides(rank: int, role: str) -> bool:
+    """Tell whether the job waits for this node to end by itself."""
+    return rank == 0 or role not in HELPERS
 
 
 def judge(task: Task, status: Status, endings: Sequence[Heartbeat]) -> Status:
-    """Return the status after an attempt whose nodes ended so.
+    """Return the status after an attempt whose nodes ended so; a helper may be missing.
 
     An attempt that the job's own code failed costs a retry; one that lost a machine does not.
     """
+    if all(e.outcome is Outcome.SUCCEEDED for e in endings if decides(e.rank, e.role)):
+        return _end(status, State.SUCCEEDED, exit_code=0)
     outcomes = {ending.outcome for ending in endings}
     if Outcome.CANCELLED in outcomes:
         return _end(status, State.CANCELLED)
@@ -39,9 +41,7 @@ def judge(task: Task, status: Status, endings: Sequence[Heartbeat]) -> Status:
     failed = [ending for ending in endings if ending.outcome is Outcome.FAILED]
     if failed:
         return _after_failure(task, status, failed[0])
-    if Outcome.STOPPED in outcomes:
-        return _after_loss(status, endings)
-    return _end(status, State.SUCCEEDED, exit_code=0)
+    return _after_loss(status, endings)
 
 
 def _after_failure(task: Task, status: Status, ending: Heartbeat) -> Status:

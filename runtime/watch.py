@@ -12,7 +12,6 @@ from llmcloud.runtime import heartbeat, layout, status
 from llmcloud.runtime.errors import Failure, StoreGone
 from llmcloud.runtime.heartbeat import Outcome, Phase
 from llmcloud.runtime.supervise import Reason, Stop
-from llmcloud.runtime.verdict import decides
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
     from llmcloud.runtime.task import Task
 
 POLL_S = 1.0
-STALE_S = 60.0  # a node that has not said anything for so long is lost
+LOOK_GAP_S = 5.0  # of a longer pause between two looks only so much is a peer's silence
+STALE_S = 60.0  # a node that was looked at for so long and said nothing new is lost
 STORE_GONE_S = 30.0  # so long a store may be unmounted before the job gives up
 
 
@@ -34,41 +34,42 @@ class Watched:
     task: Task
     attempt: int
     rank: int
-    expires_at_s: float | None  # on the clock below
+    expires_at_s: float | None = None  # on the clock below
+    parent: int | None = None  # the process that can bring this node back; None: a machine does
 
 
 class Peers:
-    """The other nodes' heartbeats, and since when each has said nothing, by this node's clock.
+    """The other nodes' heartbeats, and for how long each has said nothing, by this node's clock.
 
-    Times written by other machines are never compared: their clocks may be wrong, or jump.
+    Times written by other machines are never compared: their clocks may be wrong, or jump. While
+    this node could not look (the store was away, the machine slept) nobody could be heard.
     """
 
     def __init__(self, watched: Watched, clock: Callable[[], float] = time.monotonic) -> None:
         self._watched, self._clock = watched, clock
         self._beats: dict[int, Heartbeat] = {}
-        self._changed_at: dict[int, float] = {}
-        self._began_at = clock()
+        self._silent_s = dict.fromkeys(range(watched.task.nodes), 0.0)
+        self._looked_at = clock()
 
     def refresh(self) -> dict[int, Heartbeat]:
         """Read all heartbeats of the attempt and return them by rank."""
         found = heartbeat.read_all(
             self._watched.store, self._watched.task.job, self._watched.attempt
         )
-        for rank, beat in found.items():
-            if self._beats.get(rank) != beat:
-                self._changed_at[rank] = self._clock()
+        passed_s = min(self._clock() - self._looked_at, LOOK_GAP_S)
+        self._looked_at = self._clock()
+        for rank in self._silent_s:
+            is_new = found.get(rank) != self._beats.get(rank)
+            self._silent_s[rank] = 0.0 if is_new else self._silent_s[rank] + passed_s
         self._beats = found
         return found
 
     def lost(self) -> list[int]:
         """Return the ranks that have been silent for too long without having ended."""
-        now_s = self._clock()
         return [
             rank
-            for rank in range(self._watched.task.nodes)
-            if rank != self._watched.rank
-            and now_s - self._changed_at.get(rank, self._began_at) > STALE_S
-            and not self.ended(rank)
+            for rank, silent_s in self._silent_s.items()
+            if rank != self._watched.rank and silent_s > STALE_S and not self.ended(rank)
         ]
 
     def ended(self, rank: int) -> bool:
@@ -89,7 +90,6 @@ class Watch:
     ) -> None:
         self._watched, self._stop, self._beat, self._clock = watched, stop, beat, clock
         self.peers = Peers(watched, clock)
-        self._parent = os.getppid()
         self._beat_at = clock()
         self._store_gone_at: float | None = None
         self._over = threading.Event()
@@ -109,8 +109,8 @@ class Watch:
 
     def look(self) -> None:
         """Look at everything once."""
-        if os.getppid() != self._parent:
-            self._stop.ask(Reason.ABANDONED)  # whoever could bring this node back is gone
+        if self._watched.parent not in {None, os.getppid()}:
+            self._stop.ask(Reason.ABANDONED)
         expires_at_s = self._watched.expires_at_s
         if expires_at_s is not None and self._clock() >= expires_at_s:
             self._stop.ask(Reason.EXPIRED)
@@ -146,7 +146,5 @@ class Watch:
             beat = beats.get(rank)
             if beat and beat.phase is Phase.ENDED and beat.outcome is not Outcome.SUCCEEDED:
                 self._stop.ask(Reason.STOPPED)
-        if self._watched.rank == 0 and any(
-            decides(self._watched.task.roles[r]) for r in self.peers.lost()
-        ):
-            self._stop.ask(Reason.STOPPED)
+        if self._watched.rank == 0 and any(rank in beats for rank in self.peers.lost()):
+            self._stop.ask(Reason.STOPPED)  # one that never came is waited for by the meeting

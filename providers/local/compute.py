@@ -84,7 +84,7 @@ class Local(Compute):
         ]
 
     def offers(self, spec: JobSpec) -> list[Offer]:
-        return [machine.offer(spec, machine.Inventory.take())]
+        return [machine.offer(spec, machine.Inventory.take(self._home.root))]
 
     def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:  # noqa: ARG002
         order = {"job": job, "folder": str(self._folder(job)), "nodes": len(spec.role_list())}
@@ -129,15 +129,15 @@ class Local(Compute):
 
     def delete(self, job: str) -> None:
         folder = self._folder(job)
-        process.kill_all(process.tagged(TAG, str(folder)))
+        process.kill_tagged(TAG, str(folder))
         (folder / "keeper.json").unlink(missing_ok=True)
 
-    def leftovers(self, live: frozenset[str]) -> list[Leftover]:
-        return leftovers.find(self._home, live)
+    def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
+        return leftovers.find(self._home, live, stores)
 
     def remove(self, leftover: Leftover) -> None:
         if leftover.kind == "processes":
-            process.kill_all(process.tagged(TAG, leftover.id))
+            process.kill_tagged(TAG, leftover.id)
         else:
             shutil.rmtree(leftover.id, ignore_errors=True)
 
@@ -158,10 +158,10 @@ class Local(Compute):
     def _await_keeper(self, job: str, child: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            if self._keeper(job):
+            if self._keeper(job) or child.poll() == 0:  # 0: all done, or another one keeps the job
                 child.returncode = 0  # it goes on without us: not a child to warn of
                 return
-            if child.poll():
+            if child.returncode:
                 break
             time.sleep(POLL_S)
         log = (self._folder(job) / "keeper.log").read_text(errors="replace").strip()

@@ -24,15 +24,15 @@ from typing import IO
 
 from llmcloud.providers.local import gpus
 from llmcloud.runtime import heartbeat, layout, process, status
-from llmcloud.runtime.errors import Failure, NoCapacity
+from llmcloud.runtime.errors import Failure
 from llmcloud.runtime.heartbeat import Outcome
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import ObjectStore, open_store
 
 TAG = "LLMCLOUD_TAG"  # on every process of a job: the job's folder
-NODE_TAG = "LLMCLOUD_TAG_NODE"  # on every process of a node: the node's folder
 POLL_S = 0.1
-MAX_RESTARTS = 10  # of one node, in a row; what kills it will do so again
+MAX_RESTARTS = 10  # of one node, in a row; what ends it will do so again
+STEADY_S = 600.0  # a node that lived so long begins to count anew
 RESTART_DELAY_S = 0.5
 
 
@@ -87,6 +87,7 @@ class Keeper:
         limit_s = order.max_duration_s
         self._expires_at_s = None if limit_s is None else time.monotonic() + limit_s
         self._children: dict[int, subprocess.Popen[bytes]] = {}
+        self._started_at_s: dict[int, float] = {}
         self._restarts = dict.fromkeys(range(order.nodes), 0)
         self._parting = False
         self._gpus: list[tuple[int, IO[str]]] = []
@@ -96,15 +97,9 @@ class Keeper:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._part if number is signal.SIGTERM else signal.SIG_IGN)
         try:
-            wanted = self._order.gpus_per_node * self._order.nodes
-            self._gpus = gpus.claim(Path(self._order.gpu_locks), self._order.gpu, wanted)
-        except NoCapacity as failure:
+            self._begin()
+        except Failure as failure:
             self._fail(str(failure))
-            return 0
-        runtime = self._folder / "runtime.pyz"
-        self._store.get_file(layout.runtime(self._order.runtime), runtime)
-        for rank in range(self._order.nodes):
-            self._start(rank)
         while self._children:
             self._look_after()
             time.sleep(POLL_S)
@@ -112,18 +107,27 @@ class Keeper:
         self._clean_up()
         return 0
 
+    def _begin(self) -> None:
+        wanted = self._order.gpus_per_node * self._order.nodes
+        self._gpus = gpus.claim(Path(self._order.gpu_locks), self._order.gpu, wanted)
+        runtime = layout.runtime(self._order.runtime)
+        self._store.get_file(runtime, self._folder / "runtime.pyz")
+        for rank in range(self._order.nodes):
+            self._start(rank)
+
     def _start(self, rank: int) -> None:
         order = self._order
         argv = [sys.executable, "-I", str(self._folder / "runtime.pyz")]
         argv += ["--store", order.store, "--job", order.job, "--rank", str(rank)]
         argv += ["--work", str(self._folder / f"node-{rank}"), "--environments", order.environments]
+        argv += ["--parent", str(os.getpid())]
         if self._expires_at_s is not None:
             argv += ["--expires-at", str(self._expires_at_s)]
-        environ = {**os.environ, NODE_TAG: self._node_tag(rank)}
+        environ = dict(os.environ)
         if self._gpus:
             share = self._gpus[rank * order.gpus_per_node :][: order.gpus_per_node]
             environ["CUDA_VISIBLE_DEVICES"] = ",".join(str(index) for index, _ in share)
-        with (self._folder / f"node-{rank}.log").open("ab") as log:
+        with self._log(rank).open("ab") as log:
             self._children[rank] = subprocess.Popen(
                 argv,
                 env=environ,
@@ -132,18 +136,29 @@ class Keeper:
                 stderr=log,
                 start_new_session=True,
             )
+        self._started_at_s[rank] = time.monotonic()
 
     def _look_after(self) -> None:
         for rank, child in list(self._children.items()):
             if child.poll() is None:
                 continue
             del self._children[rank]
-            if child.returncode != 0 and not self._parting:
+            # What a killed node left running has come to us, by whatever name it goes.
+            process.kill_below(os.getpid(), spare={each.pid for each in self._children.values()})
+            if not self._parting and (child.returncode != 0 or self._goes_on()):
                 self._bring_back(rank)
 
+    def _goes_on(self) -> bool:
+        """Tell whether the job has not ended, so that a node that went by itself must come back."""
+        try:
+            return not status.read(self._store, self._order.job).state.is_final
+        except Failure:
+            return False
+
     def _bring_back(self, rank: int) -> None:
-        """End what a killed node left running and start it anew; give up after many times."""
-        process.kill_all(process.tagged(NODE_TAG, self._node_tag(rank)))
+        """Start a node anew; give up on one that ends again and again."""
+        if time.monotonic() - self._started_at_s[rank] > STEADY_S:
+            self._restarts[rank] = 0
         self._restarts[rank] += 1
         if self._restarts[rank] > MAX_RESTARTS:
             times = f"The runtime of node {rank} ended {MAX_RESTARTS} times."
@@ -152,17 +167,20 @@ class Keeper:
         time.sleep(RESTART_DELAY_S)
         self._start(rank)
 
-    def _node_tag(self, rank: int) -> str:
-        return str(self._folder / f"node-{rank}")
-
     def _fail(self, error: str) -> None:
         def failed(now: Status) -> Status:
             return dataclasses.replace(now, state=State.FAILED, ended_at=status.now(), error=error)
 
-        status.change(self._store, self._order.job, failed)
+        try:
+            status.change(self._store, self._order.job, failed)
+        except Failure as failure:  # then this process's log is all there is
+            print(f"{status.now()} {error} {failure}", flush=True)  # noqa: T201
+
+    def _log(self, rank: int) -> Path:
+        return self._folder / f"node-{rank}.log"
 
     def _last_words(self, rank: int) -> str:
-        lines = (self._folder / f"node-{rank}.log").read_text(errors="replace").splitlines()
+        lines = self._log(rank).read_text(errors="replace").splitlines()
         return lines[-1] if lines else ""
 
     def _part(self, *_: object) -> None:
@@ -172,17 +190,16 @@ class Keeper:
             process.send(child.pid, signal.SIGTERM)
 
     def _clean_up(self) -> None:
-        """Remove the nodes' folders, unless something in them is nowhere else."""
+        """Remove the job's folder, unless something in it is nowhere else."""
         try:
             found = status.read(self._store, self._order.job)
             beats = heartbeat.read_all(self._store, self._order.job, found.attempt)
         except Failure:
             return
         kept = {Outcome.LOST, Outcome.PREEMPTED}
-        if found.state.is_final and not any(beat.outcome in kept for beat in beats.values()):
-            for rank in range(self._order.nodes):
-                shutil.rmtree(self._folder / f"node-{rank}", ignore_errors=True)
-                (self._folder / f"node-{rank}.log").unlink(missing_ok=True)
+        is_safe = all(beat.saved and beat.outcome not in kept for beat in beats.values())
+        if found.state.is_final and is_safe:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 if __name__ == "__main__":
