@@ -54,9 +54,9 @@ class Machine(Model):
     )
     disk: fields.Size | None = Field(
         None,
-        description="The size of each node's disk.",
+        description="The disk of each node; on this machine, what must be free.",
         examples=["200GB"],
-        json_schema_extra=BY_CLOUDS,
+        json_schema_extra=BY_ALL,
     )
     spot: Literal[True, False, "fallback"] = Field(
         False,

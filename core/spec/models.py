@@ -141,7 +141,7 @@ class Limits(Model):
         None,
         description="US dollars; a plan that costs more an attempt of max_duration is refused.",
         examples=[50],
-        json_schema_extra=BY_CLOUDS,
+        json_schema_extra=BY_ALL,
     )
     retries: Annotated[int, Field(ge=0, le=1000)] = Field(
         0,
@@ -273,7 +273,7 @@ class JobSpec(Model):
         {},
         description="Tags of every resource that the job makes.",
         examples=[{"team": "nlp"}],
-        json_schema_extra=BY_CLOUDS,
+        json_schema_extra=BY_ALL,
     )
     store: fields.StoreUrl | None = Field(
         None,

@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from llmcloud.core.provider import Finding
-from llmcloud.providers.local.machine import GB, Inventory
+from llmcloud.providers.local.machine import GB, Inventory, free_bytes
 from llmcloud.runtime.errors import Conflict, Failure
 from llmcloud.runtime.store import open_store
 
@@ -21,7 +21,7 @@ LITTLE_SPACE_BYTES = 5 * GB
 
 def check(home: Home) -> list[Finding]:
     """Look at the interpreter, the virtual environments, the store, the disk and the GPUs."""
-    return [_python(), _venv(), _shell(), _store(home), _space(home), _machine()]
+    return [_python(), _venv(), _shell(), _store(home), _space(home), _machine(home)]
 
 
 def _python() -> Finding:
@@ -60,14 +60,11 @@ def _store(home: Home) -> Finding:
 
 
 def _space(home: Home) -> Finding:
-    place = home.root
-    while not place.exists():
-        place = place.parent
-    free_bytes = shutil.disk_usage(place).free
-    ok = free_bytes > LITTLE_SPACE_BYTES
-    detail = f"{free_bytes / GB:.1f} GB free at {place}"
+    free = free_bytes(home.root)
+    ok = free > LITTLE_SPACE_BYTES
+    detail = f"{free / GB:.1f} GB free for {home.root}"
     return Finding("disk", ok, detail, "" if ok else "llmcloud gc, or move LLMCLOUD_HOME")
 
 
-def _machine() -> Finding:
-    return Finding("machine", True, str(Inventory.take()))
+def _machine(home: Home) -> Finding:
+    return Finding("machine", True, str(Inventory.take(home.root)))

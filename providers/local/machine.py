@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from llmcloud.runtime import usage
 from llmcloud.runtime.errors import NoCapacity
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from llmcloud.core.spec.models import JobSpec
 
 GB = 10**9
@@ -20,22 +23,25 @@ GB = 10**9
 
 @dataclass(frozen=True)
 class Inventory:
-    """The processors, memory and GPUs that a job can have here."""
+    """The processors, memory, free disk and GPUs that a job can have here."""
 
     vcpus: int
     memory_bytes: int
+    disk_bytes: int
     gpus: tuple[usage.Gpu, ...]
 
     @classmethod
-    def take(cls) -> Inventory:
-        """Look at this machine."""
+    def take(cls, home: Path) -> Inventory:
+        """Look at this machine; its disk is what is free where jobs will work."""
         memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return cls(len(_processors()), memory_bytes, tuple(usage.gpus()))
+        return cls(len(_processors()), memory_bytes, free_bytes(home), tuple(usage.gpus()))
 
     def __str__(self) -> str:
         names = [gpu.name for gpu in self.gpus]
         counted = ", ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
-        return f"{self.vcpus} CPUs, {self.memory_bytes / GB:.0f} GB, {counted or 'no GPU'}"
+        memory, disk = self.memory_bytes / GB, self.disk_bytes / GB
+        free = f"{disk:.0f} GB of free disk"
+        return f"{self.vcpus} CPUs, {memory:.0f} GB, {free}, {counted or 'no GPU'}"
 
 
 def offer(spec: JobSpec, have: Inventory) -> Offer:
@@ -47,6 +53,8 @@ def offer(spec: JobSpec, have: Inventory) -> Offer:
             raise _too_small(f"{machine.cpus} CPUs", have)
         if machine.memory and machine.memory.size.bytes > have.memory_bytes:
             raise _too_small(f"{machine.memory} of memory", have)
+        if machine.disk and machine.disk.bytes > have.disk_bytes:
+            raise _too_small(f"{machine.disk} of disk", have)
         if machine.accelerator and machine.accelerator.count:
             wanted[machine.accelerator.name] += machine.accelerator.count * group.count
     for name, count in wanted.items():
@@ -74,6 +82,12 @@ def _too_small(wanted: str, have: Inventory) -> NoCapacity:
         where="provider local",
         fix="Ask for less under `resources:`, or choose a cloud with `provider:`.",
     )
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the free space of the disk that a folder lies on, or will."""
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return shutil.disk_usage(there).free
 
 
 def is_named(gpu: str, accelerator: str) -> bool:
