@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.usage import Gpu
 
 SILENT_S = heartbeat.INTERVAL_S * 4
-BAR = 8
+BARS = {100: 8, 76: 4}  # how long the bars are in terminals of at least so many columns
 GAP = 2
 HEADS = ("NODE", "ROLE", "PHASE", "CPU", "MEMORY", "GPU", "GPU MEMORY", "HEARD")
 STYLES = {Phase.RUNNING: "green", Phase.ENDED: "dim"}
@@ -33,7 +33,8 @@ def draw_nodes(seen: Snapshot, width: int, rows: int) -> list[Text]:
     if hidden > 0:
         hidden += 1
         nodes = nodes[: rows - 2]
-    cells = [node.cells(wide=width >= 76) for node in nodes]
+    bar = next((size for columns, size in BARS.items() if width >= columns), 0)
+    cells = [node.cells(bar) for node in nodes]
     lines = _table(cells, width)
     if hidden > 0:
         states = [beat.phase.value for beat in seen.view.beats.values()]
@@ -60,7 +61,7 @@ class _Node:
     def is_in_trouble(self) -> bool:
         return self.is_silent or (self.beat is not None and bool(self.beat.exit_code))
 
-    def cells(self, *, wide: bool) -> list[Text]:
+    def cells(self, bar: int) -> list[Text]:
         """Return the row, one text a head; empty where nothing is known."""
         beat = self.beat
         usage = Usage.from_document(beat.usage) if beat and not self.is_job_over else Usage()
@@ -71,9 +72,9 @@ class _Node:
             Text(str(self.rank)),
             Text(self.role),
             self._state(),
-            _percent(usage.cpu_percent, wide=wide),
+            _percent(usage.cpu_percent, bar),
             Text(_memory(usage.memory_used_bytes, usage.memory_total_bytes)),
-            _percent(_gpu_percent(usage.gpus), wide=wide),
+            _percent(_gpu_percent(usage.gpus), bar),
             Text(_gpu_memory(usage.gpus)),
             Text(heard, "bold red" if self.is_silent else "dim"),
         ]
@@ -119,19 +120,20 @@ def _table(rows: list[list[Text]], width: int) -> list[Text]:
     return lines
 
 
-def _percent(percent: float | None, *, wide: bool) -> Text:
+def _percent(percent: float | None, size: int) -> Text:
     if percent is None:
         return Text()
-    full = min(BAR, round(percent / 100 * BAR))
-    bar = Text("▮" * full, "cyan") + Text("▯" * (BAR - full) + " ", "dim") if wide else Text()
-    return bar + f"{percent:3.0f}%"
+    full = min(size, round(percent / 100 * size))
+    bar = Text("▮" * full, "cyan") + Text("▯" * (size - full), "dim")
+    return bar + f" {percent:.0f}%".rjust(5 if size else 4)
 
 
 def _memory(used: int | None, total: int | None) -> str:
     if used is None or not total:
         return ""
     unit, name = (1e9, "GB") if total >= 1e9 else (1e6, "MB")
-    return f"{used / unit:.1f}/{total / unit:.1f} {name}"
+    digits = 1 if total < 100 * unit else 0
+    return f"{used / unit:.{digits}f}/{total / unit:.{digits}f} {name}"
 
 
 def _gpu_percent(gpus: tuple[Gpu, ...]) -> float | None:

@@ -124,10 +124,12 @@ class LogTail:
         """Take the next line, or a piece of one."""
         node, record = line.stream.node, line.record
         source = (node, record.stream)
-        text = self._open.pop(source, b"") + record.text
+        text = self._open.get(source, b"") + record.text
         if not record.ends_line:
             self._open[source] = text[-LINE_CHARS_MAX:]
-        elif shown := readable(text):
+            return
+        self._open.pop(source, None)
+        if shown := readable(text):
             self._lines.append(LogLine(node, shown, record.stream == "system"))
 
     def lines(self) -> tuple[LogLine, ...]:
