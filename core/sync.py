@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.core import transfer
 from llmcloud.core.errors import UsageError
-from llmcloud.core.ignore import walk
+from llmcloud.core.ignore import UNREADABLE, walk
 from llmcloud.core.transfer import Download, Meter, Progress
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints.upload import digest_of
@@ -92,13 +92,17 @@ def push(
     known = _read_index(store, prefix)
     there = {entry.key: entry.size for entry in store.objects(prefix)}
     work = _Work({name: reason for name, reason in left_out.items() if _is_error(reason)})
-    todo = [
-        name
-        for name, path in files.items()
-        if there.get(prefix + name) != path.stat().st_size
-        or not _is_unchanged(path, known.get(name), options)
-    ]
-    sizes = {name: files[name].stat().st_size for name in todo}
+    sizes: dict[str, int] = {}
+    for name, path in files.items():
+        try:
+            size = path.stat().st_size
+            if there.get(prefix + name) != size or not _is_unchanged(
+                path, known.get(name), options
+            ):
+                sizes[name] = size
+        except OSError as failure:  # it went since we looked
+            _note(work, name, failure)
+    todo = tuple(sizes)
     if not options.dry_run:
         meter = Meter(sum(sizes.values()), len(todo), options.progress)
         _change_index(store, prefix, dict.fromkeys(sizes))  # or a kill would leave wrong digests
@@ -111,7 +115,7 @@ def push(
             _change_index(store, prefix, work.sent)
     if work.failed and not options.dry_run:
         raise PartlyFailed(work.failed, len(todo) - len(work.failed.keys() & sizes), str(source))
-    return Summary(tuple(todo), len(files) - len(todo), sum(sizes.values()), left_out)
+    return Summary(todo, len(files) - len(todo), sum(sizes.values()), left_out)
 
 
 def pull(store: ObjectStore, prefix: str, target: Path, options: Options = Options()) -> Summary:
@@ -266,7 +270,7 @@ def _matching(pattern: str, exclude: Sequence[str]) -> tuple[dict[str, Path], di
 
 def _is_error(reason: str) -> bool:
     """Tell what the user must hear of as a failure: data that could not be read."""
-    return "can't be read" in reason
+    return reason.startswith(UNREADABLE)
 
 
 def _is_unchanged(path: Path, known: Known | None, options: Options) -> bool:

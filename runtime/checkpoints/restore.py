@@ -53,6 +53,12 @@ def restore(
         except (_Damaged, NotFound) as problem:
             warn(f"Checkpoint {manifest.step} is passed over: {problem}")
             continue
+        except OSError as error:
+            raise Unavailable(
+                f"The checkpoint folder can't be filled: {error.strerror}.",
+                where=str(error.filename or directory),
+                fix=f"Checkpoint {manifest.step} needs {manifest.size_bytes:,} bytes.",
+            ) from error
         return manifest.step
     if step is not None:
         raise NotFound(
@@ -126,15 +132,8 @@ def _passes_a_link(directory: Path, name: str) -> bool:
 def _download(store: ObjectStore, key: str, target: Path, file: ShippedFile) -> None:
     if target.is_file() and digest_of(target) == file.sha256:  # an earlier restore was cut off
         return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        digest = store.get_file(key, target)
-    except OSError as error:
-        raise Unavailable(
-            f"The checkpoint can't be written on the node: {error.strerror}.",
-            where=str(target),
-            fix=f"It needs {file.size:,} bytes for this file.",
-        ) from error
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest = store.get_file(key, target)
     if digest != file.sha256:
         target.unlink(missing_ok=True)
         raise _Damaged(f"{file.name} does not have the digest of its manifest")

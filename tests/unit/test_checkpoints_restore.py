@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from tests.rig.checkpoints import JOB, Rig, contents, restored, safetensors, zip
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints import newest_valid, restore
 from llmcloud.runtime.checkpoints.manifest import BadManifest, Manifest, is_safe
-from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.errors import NotFound, Unavailable
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
@@ -198,6 +199,22 @@ def test_no_field_is_trusted(field: str, value: object) -> None:
     assert all(is_safe(file.name) for file in manifest.files)
     assert isinstance(manifest.step, int)
     assert manifest.step >= 0
+
+
+def test_a_node_whose_disk_is_full_says_what_is_needed(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the next restore, with space, works."""
+
+    def full(_key: str, path: Path) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store, "get_file", full)
+        with pytest.raises(Unavailable, match="No space left") as caught:
+            restore(rig.store, JOB, tmp_path / "fresh")
+    assert "needs" in caught.value.fix
+    assert restored(rig.store, tmp_path / "fresh") == (20, only(20))
 
 
 def test_a_restore_needs_no_folder(tmp_path: Path) -> None:

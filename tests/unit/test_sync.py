@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -193,6 +194,24 @@ def test_links_are_pushed_as_what_they_point_at_within_the_folder(
         "broken": "it is a link to nothing",
         "folder": "it is a link to a folder",
     }
+
+
+def test_a_file_that_can_not_be_read_fails_and_the_others_are_pushed(
+    store: FileStore, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And goes with the next push, which sends nothing twice."""
+    send = store.put_file
+
+    def refusing(key: str, path: Path) -> str:
+        if path.name == "a.txt":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return send(key, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "put_file", refusing)
+        with pytest.raises(PartlyFailed, match=r"1 file failed, 3 were.*\na\.txt: Permission"):
+            sync.push(store, PREFIX, source)
+    assert sync.push(store, PREFIX, source).transferred == ("a.txt",)
 
 
 def test_damage_in_the_store_is_noticed(store: FileStore, source: Path, tmp_path: Path) -> None:
