@@ -9,7 +9,8 @@ from functools import lru_cache
 from llmcloud.runtime.metrics.metric import NAMES_CACHED, canonical
 
 DIGITS = r"\d{1,3}(?:,\d{3}){1,6}|\d{1,19}"
-FINITE = rf"[-+]?(?:(?:{DIGITS})(?:\.\d{{0,40}})?|\.\d{{1,40}})(?:e[-+]?\d{{1,4}})?"
+WHOLE = r"\d{1,3}(?:,\d{3}){1,6}|\d{1,40}"  # a loss that diverged, written out
+FINITE = rf"[-+]?(?:(?:{WHOLE})(?:\.\d{{0,40}})?|\.\d{{1,40}})(?:e[-+]?\d{{1,4}})?"
 NUMBER = rf"{FINITE}|nan|[-+]?inf(?:inity)?"
 
 STEP = re.compile(
