@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmcloud.core import job as jobs
 from llmcloud.core.follow import POLL_S
 from llmcloud.core.reserve import is_cut_off
-from llmcloud.runtime import layout, status
+from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def run(
     while not _is_over(store, compute, job) and clock() < deadline:
         wait(POLL_S)
     compute.delete(job_id)
+    journal.close(store, job_id)
     return status.change(store, job_id, _cancelled)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmcloud.core import job as jobs
 from llmcloud.core.provider import Leftover
 from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
-from llmcloud.runtime import status
+from llmcloud.runtime import journal, status
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.status import State, Status
 
@@ -34,7 +34,10 @@ class Found:
 
     def remove(self) -> None:
         """Remove it; what is gone already is removed."""
-        if self.compute:
+        if self.compute and self.leftover.kind == journal.MACHINES:
+            self.compute.delete(self.leftover.id)
+            journal.close(self.store, self.leftover.id)
+        elif self.compute:
             self.compute.remove(self.leftover)
         else:
             end_submit(self.store, self.leftover.id)
@@ -42,11 +45,15 @@ class Found:
 
 @dataclass
 class _Sorted:
-    """The ids of jobs: at work, ended with something on their nodes, cut off in their submit."""
+    """The ids of jobs: at work, ended with something on their nodes, cut off in their submit.
+
+    `unaccounted` are those that have ended, and whose journal does not say that all is deleted.
+    """
 
     live: set[str] = field(default_factory=set)
     resumable: set[str] = field(default_factory=set)
     cut_off: list[str] = field(default_factory=list)
+    unaccounted: list[tuple[str, Compute]] = field(default_factory=list)
 
 
 def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Found]:
@@ -62,6 +69,10 @@ def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Fou
         found += [
             Found(Leftover(CUT_OFF, job_id, job_id, "its submit was cut off"), store)
             for job_id in jobs_of.cut_off
+        ]
+        found += [
+            Found(Leftover(journal.MACHINES, job_id, job_id, "may still be there"), store, compute)
+            for job_id, compute in jobs_of.unaccounted
         ]
     looked_at = frozenset(store.url for store in stores if store.is_there())
     for compute in computes:
@@ -89,6 +100,8 @@ def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:
             sorted_.live.add(job_id)
         elif _may_be_resumed(found):
             sorted_.resumable.add(job_id)
+        if compute and job_id not in sorted_.live and journal.pending(store, job_id):
+            sorted_.unaccounted.append((job_id, compute))
     return sorted_
 
 

@@ -9,7 +9,7 @@ from llmcloud.core import job as jobs
 from llmcloud.core import submit
 from llmcloud.core.errors import UsageError
 from llmcloud.core.reserve import Reservation, is_cut_off, reserve
-from llmcloud.runtime import layout, status
+from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
         raise _alive(found)
     reserve(store, compute, job.name, Reservation.mine(job_id, job.spec_digest))
     compute.delete(job_id)
+    journal.close(store, job_id)
     store.delete(layout.cancel(job_id))
 
     def next_attempt(now: Status) -> Status:

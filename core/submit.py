@@ -18,8 +18,9 @@ from llmcloud.core import package, stage
 from llmcloud.core.job import Job
 from llmcloud.core.reserve import Reservation, reserve
 from llmcloud.core.spec.task import task_of
-from llmcloud.runtime import layout, status
+from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.errors import Conflict, CredentialsError, Failure, NotFound
+from llmcloud.runtime.journal import Stage
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ def launch(store: ObjectStore, compute: Compute, job: Job, values: Mapping[str, 
     """Start a job's machines; a job that can't have them has failed, and says why."""
     attempt = status.read(store, job.id).attempt
     status.advance(store, job.id, attempt, State.PROVISIONING)
+    entry = journal.intend(store, job.id, journal.MACHINES, job.id, job.provider)
     try:
         compute.launch(job, values)
+        journal.advance(store, entry, Stage.CREATED)
     except Failure as failure:
         error = str(failure)
 

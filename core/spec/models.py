@@ -133,7 +133,8 @@ class Limits(Model):
 
     max_duration: fields.Duration | None = Field(
         None,
-        description="An attempt that runs longer is stopped, and fails.",
+        description="A job that has run for longer since its submit or resume is stopped, and "
+        "fails; setup and retries count.",
         examples=["24h"],
         json_schema_extra=BY_ALL,
     )

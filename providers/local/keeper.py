@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import IO
 
 from llmcloud.providers.local import gpus
-from llmcloud.runtime import heartbeat, layout, process, status
+from llmcloud.runtime import heartbeat, journal, layout, process, status
 from llmcloud.runtime.errors import Failure
 from llmcloud.runtime.heartbeat import Outcome
 from llmcloud.runtime.status import State, Status
@@ -192,6 +192,7 @@ class Keeper:
     def _clean_up(self) -> None:
         """Remove the job's folder, unless something in it is nowhere else."""
         try:
+            journal.close(self._store, self._order.job)
             found = status.read(self._store, self._order.job)
             beats = heartbeat.read_all(self._store, self._order.job, found.attempt)
         except Failure:
