@@ -18,15 +18,9 @@ from llmcloud.runtime import layout, status
 from llmcloud.runtime.checkpoints import aside, upload
 from llmcloud.runtime.checkpoints import manifest as manifests
 from llmcloud.runtime.checkpoints.choice import Choice
+from llmcloud.runtime.checkpoints.follower import Follower
 from llmcloud.runtime.checkpoints.found import scan
-from llmcloud.runtime.checkpoints.gather import (
-    IN_PLACE,
-    Gathering,
-    Part,
-    part_folder,
-    requested,
-    write_part,
-)
+from llmcloud.runtime.checkpoints.gather import IN_PLACE, Gathering
 from llmcloud.runtime.checkpoints.manifest import Manifest
 from llmcloud.runtime.checkpoints.prune import drop_unused, prune, remove
 from llmcloud.runtime.checkpoints.restore import set_torn_aside, was_cut_off
@@ -90,6 +84,9 @@ class Shipper:
         self._choice = Choice(self.rank, self.warn)
         self._stop = threading.Event()
         self._gathering = Gathering(self.store, self.job, self.attempt, self.nodes, self.clock)
+        self._follower = Follower(
+            self.store, self.job, self.rank, self.attempt, self._choice, self._check
+        )
 
     def poll(self) -> list[int]:
         """Look once, ship what is due, and return the steps that are newly COMPLETE.
@@ -116,8 +113,9 @@ class Shipper:
                 if self._choice.newest(self._tracker.all()) is None:
                     break
             if self.rank:
-                self.store.put(layout.checkpoints_done(self.job, self.attempt, self.rank), b"")
-            while self._is_waiting():
+                self._follower.say_done()
+            side = self._follower if self.rank else self._gathering
+            while side.is_waiting:
                 self._check()
                 self.sleep(FLUSH_WAIT_S)
                 done += self._advance_now()
@@ -174,23 +172,17 @@ class Shipper:
     def _advance_now(self) -> list[int]:
         self._look()
         self._not_before = float("-inf")
-        if self.rank:
-            self._add_newest_part()
-        return self._advance(self._tracker.all())
+        return self._advance(self._tracker.all(), is_last=True)
 
-    def _advance(self, sightings: list[Sighting]) -> list[int]:
-        if self.rank:
-            self._answer(sightings)
-            return []
+    def _advance(self, sightings: list[Sighting], *, is_last: bool = False) -> list[int]:
         done = self._merge()
         if self.clock() < self._not_before:
             return done
-        chosen = self._choice.newest(sightings)
         try:
-            if chosen and not self._must_wait(chosen):
-                done += self._ship(chosen)
-            elif not chosen and self.nodes > 1:
-                self._ask_for_peers_own()
+            if self.rank:
+                self._follow(sightings, is_last=is_last)
+            else:
+                done += self._lead(sightings)
         except upload.Changed as problem:
             self._not_before = self.clock() + self.quiet_s
             self._warn_once(f"A checkpoint is not shipped for now: {problem}")
@@ -198,6 +190,19 @@ class Shipper:
             self._not_before = self.clock() + RETRY_S
             raise
         return done
+
+    def _follow(self, sightings: list[Sighting], *, is_last: bool) -> None:
+        if is_last:
+            self._follower.add_newest(sightings)
+        self._follower.answer(sightings)
+
+    def _lead(self, sightings: list[Sighting]) -> list[int]:
+        chosen = self._choice.newest(sightings)
+        if chosen and not self._must_wait(chosen):
+            return self._ship(chosen)
+        if not chosen and self.nodes > 1:
+            self._ask_for_peers_own()
+        return []
 
     def _must_wait(self, sighting: Sighting) -> bool:
         """Tell whether the other nodes are still adding to an older checkpoint."""
@@ -249,7 +254,9 @@ class Shipper:
 
     def _merge(self) -> list[int]:
         """Write COMPLETE for what several nodes put together, when it is."""
-        manifest = self._gathering.merge(self.peers_announced) if self.nodes > 1 else None
+        if self.rank or self.nodes == 1:
+            return []
+        manifest = self._gathering.merge(self.peers_announced)
         if manifest is None:
             return []
         self._tidy(manifest)
@@ -268,39 +275,6 @@ class Shipper:
         self._gathering.ask(newest, in_place=False)
         self._gathering.add_own((), ())
         self._not_before = self.clock() + self.interval_s
-
-    def _answer(self, sightings: list[Sighting]) -> None:
-        """Add this node's files to the checkpoint that node 0 asks for."""
-        request = requested(self.store, self.job, self.attempt)
-        if request is None:
-            return
-        wanted = None if request.in_place else request.step
-        for each in sightings:
-            if each.candidate.step == wanted and self._choice.is_shippable(each.candidate):
-                self._add_part(request.step, each.candidate)
-
-    def _add_newest_part(self) -> None:
-        """Add what is newest here without being asked, for there may be no time to be."""
-        chosen = self._choice.newest(self._tracker.all())
-        if chosen and chosen.candidate.step is not None:
-            self._add_part(chosen.candidate.step, chosen.candidate)
-
-    def _add_part(self, step: int, candidate: Candidate) -> None:
-        prefix, folder = layout.checkpoint(self.job, step), part_folder(self.rank)
-        try:
-            files = upload.upload(self.store, prefix, folder, candidate, self._check)
-        except upload.Changed as problem:
-            self._warn_once(f"A checkpoint is not shipped for now: {problem}")
-            return
-        write_part(self.store, self.job, step, Part(self.rank, self.attempt, files))
-        self._choice.shipped(candidate, step)
-
-    def _is_waiting(self) -> bool:
-        """Tell whether a flush must wait for the other nodes."""
-        if not self.rank:
-            return self._gathering.is_waiting
-        step = self._choice.last_step
-        return step >= 0 and not self.store.exists(layout.checkpoint_complete(self.job, step))
 
     def _tidy(self, manifest: Manifest) -> None:
         try:
