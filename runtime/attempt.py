@@ -152,10 +152,7 @@ class Attempt:
 
     def _work(self) -> int:
         task, seat = self._seat.task, self._seat
-        fetch.fetch_code(seat.store, task.code, seat.code)
-        for source in task.data:
-            self._check()
-            fetch.fetch_data(seat.store, source, seat.code)
+        fetch.fetch(seat.store, task, seat.code, self._check)
         self._restore()
         self._check()
         setup = Setup(task.setup, seat.code, seat.environments, f"{task.job}-{seat.rank}")

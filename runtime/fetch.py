@@ -10,60 +10,65 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound, Unavailable
+from llmcloud.runtime.errors import Failure, InvalidRequest, Unavailable
+from llmcloud.runtime.unpack import unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmcloud.runtime.store import ObjectStore
-    from llmcloud.runtime.task import DataSource
+    from llmcloud.runtime.task import DataSource, Task
 
 
-def fetch_code(store: ObjectStore, digest: str | None, folder: Path) -> None:
-    """Unpack the code archive into `folder`, whole or not at all; once is enough."""
+def fetch(store: ObjectStore, task: Task, folder: Path, check: Callable[[], None]) -> None:
+    """Bring a job's code and, over it, its data into `folder`, whole or not at all; once is enough.
+
+    `check` is called between two sources, and may raise to give up.
+    """
     if folder.exists():
         return
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    if digest:
-        archive = folder.with_name("code.tar.gz")
-        if store.get_file(layout.code(digest), archive) != digest:
-            raise Unavailable("The code archive is damaged.", where=layout.code(digest))
-        with tarfile.open(archive) as tar:
-            tar.extractall(fresh, filter="data")  # the filter keeps names inside the folder
-        archive.unlink()
+    if task.code:
+        _unpack(store, task.code, fresh)
+    for source in task.data:
+        check()
+        _bring(store, source, fresh / source.target)
     fresh.rename(folder)
 
 
-def fetch_data(store: ObjectStore, source: DataSource, folder: Path) -> None:
-    """Bring one data source to its target below `folder`, whole or not at all."""
-    target = folder / source.target
-    if target.exists():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.mode == "mount":
-        target.symlink_to(_local_path(source.source))
-        return
-    fresh = target.with_name(f".{target.name}.new")
-    if fresh.is_dir():
-        shutil.rmtree(fresh)
-    fresh.unlink(missing_ok=True)
-    if urlsplit(source.source).scheme == "file":
-        _copy_local(_local_path(source.source), fresh)
-    else:
-        _copy_objects(store, source.source, fresh)
-    fresh.rename(target)
+def _unpack(store: ObjectStore, digest: str, folder: Path) -> None:
+    archive = folder.with_name("code.tar.gz")
+    if store.get_file(layout.code(digest), archive) != digest:
+        raise Unavailable("The code archive is damaged.", where=layout.code(digest))
+    with tarfile.open(archive) as tar:
+        unpack(tar, folder)
+    archive.unlink()
+
+
+def _bring(store: ObjectStore, source: DataSource, target: Path) -> None:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.mode == "mount":
+            target.symlink_to(_local_path(source.source))
+        elif urlsplit(source.source).scheme == "file":
+            _copy_local(_local_path(source.source), target)
+        else:
+            _copy_objects(store, source.source, target)
+    except OSError as error:
+        raise InvalidRequest(
+            f"The data can't be put in place: {error.strerror or error}.",
+            where=f"{source.source} to {source.target}",
+            fix="Choose a target that the code does not have, and a source that can be read.",
+        ) from error
 
 
 def _copy_local(path: Path, target: Path) -> None:
-    try:
-        if path.is_dir():
-            shutil.copytree(path, target, symlinks=True)
-        else:
-            shutil.copy2(path, target)
-    except OSError as error:
-        raise NotFound(
-            f"The data can't be read: {error.strerror or error}.", where=str(path)
-        ) from error
+    if path.is_dir():
+        shutil.copytree(path, target, symlinks=True, dirs_exist_ok=True)
+    else:
+        shutil.copy2(path, target)
 
 
 def _copy_objects(store: ObjectStore, prefix: str, target: Path) -> None:
@@ -71,7 +76,7 @@ def _copy_objects(store: ObjectStore, prefix: str, target: Path) -> None:
     if not prefix.endswith("/"):
         store.get_file(prefix, target)
         return
-    target.mkdir()
+    target.mkdir(exist_ok=True)
     for entry in store.objects(prefix):
         name = PurePosixPath(entry.key.removeprefix(prefix))
         if name.is_absolute() or ".." in name.parts:
