@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import IO
 
 from llmcloud.providers.local import gpus
-from llmcloud.runtime import heartbeat, journal, layout, process, status
+from llmcloud.providers.local.unpack import unpack
+from llmcloud.runtime import heartbeat, journal, process, status
 from llmcloud.runtime.errors import Failure
 from llmcloud.runtime.heartbeat import Outcome
 from llmcloud.runtime.status import State, Status
@@ -110,14 +111,13 @@ class Keeper:
     def _begin(self) -> None:
         wanted = self._order.gpus_per_node * self._order.nodes
         self._gpus = gpus.claim(Path(self._order.gpu_locks), self._order.gpu, wanted)
-        runtime = layout.runtime(self._order.runtime)
-        self._store.get_file(runtime, self._folder / "runtime.pyz")
+        self._runtime = unpack(self._store, self._order.runtime, Path(self._order.environments))
         for rank in range(self._order.nodes):
             self._start(rank)
 
     def _start(self, rank: int) -> None:
         order = self._order
-        argv = [sys.executable, "-I", str(self._folder / "runtime.pyz")]
+        argv = [sys.executable, "-I", str(self._runtime)]
         argv += ["--store", order.store, "--job", order.job, "--rank", str(rank)]
         argv += ["--work", str(self._folder / f"node-{rank}"), "--environments", order.environments]
         argv += ["--parent", str(os.getpid())]

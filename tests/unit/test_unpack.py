@@ -1,72 +1,61 @@
-"""Unpacking code, on a Python whose tarfile has a data filter and on one (3.11.2) that has none."""
+"""The node's runtime, unpacked once for all jobs of one version."""
 
 from __future__ import annotations
 
-import io
-import tarfile
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from llmcloud.runtime.errors import InvalidRequest
-from llmcloud.runtime.unpack import unpack
+from llmcloud.core.package import pack_runtime
+from llmcloud.providers.local.unpack import unpack
+from llmcloud.runtime import layout
+from llmcloud.runtime.environment import READY
+from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.store import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-
-def archive(*members: tuple[str, bytes, str]) -> tarfile.TarFile:
-    """Return an archive of (name, type, link) members; files hold `x`."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, kind, link in members:
-            info = tarfile.TarInfo(name)
-            info.type, info.linkname, info.mode = kind, link, 0o500
-            info.size = 1 if kind == tarfile.REGTYPE else 0
-            tar.addfile(info, io.BytesIO(b"x"))
-    buffer.seek(0)
-    return tarfile.open(fileobj=buffer)
+    from llmcloud.runtime.store import ObjectStore
 
 
 @pytest.fixture
-def old_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+def staged(tmp_path: Path) -> tuple[ObjectStore, str]:
+    store = open_store((tmp_path / "store").as_uri())
+    store.create()
+    digest = pack_runtime(tmp_path / "runtime.pyz")
+    store.put_file(layout.runtime(digest), tmp_path / "runtime.pyz")
+    return store, digest
 
 
-@pytest.mark.parametrize("old", [False, True])
-def test_code_is_unpacked_with_its_links(
-    old: bool, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if old:
-        request.getfixturevalue("old_python")
-    tar = archive(
-        ("a", tarfile.DIRTYPE, ""),
-        ("a/run.sh", tarfile.REGTYPE, ""),
-        ("a/up", tarfile.SYMTYPE, "../top"),
-        ("top", tarfile.REGTYPE, ""),
-    )
-    unpack(tar, tmp_path)
-    assert (tmp_path / "a" / "up").read_text() == "x"
-    assert (tmp_path / "a" / "run.sh").stat().st_mode & 0o100
+def test_what_is_unpacked_runs(staged: tuple[ObjectStore, str], tmp_path: Path) -> None:
+    """as the zip would, and Python keeps what it compiled."""
+    folder = unpack(*staged, tmp_path / "environments")
+    subprocess.run([sys.executable, "-I", folder, "--help"], check=True, capture_output=True)
+    assert list(folder.rglob("__pycache__"))
 
 
-@pytest.mark.usefixtures("old_python")
-@pytest.mark.parametrize(
-    "members",
-    [
-        [("../out", tarfile.REGTYPE, "")],
-        [("/tmp/llmcloud-out", tarfile.REGTYPE, "")],
-        [("a", tarfile.SYMTYPE, "/etc")],
-        [("a", tarfile.SYMTYPE, ".."), ("a/out", tarfile.REGTYPE, "")],
-        [("a", tarfile.LNKTYPE, "/etc/passwd")],
-        [("a", tarfile.FIFOTYPE, "")],
-        [("a", tarfile.CHRTYPE, "")],
-    ],
-)
-def test_a_name_that_leaves_the_folder_is_refused(
-    members: list[tuple[str, bytes, str]], tmp_path: Path
-) -> None:
-    (tmp_path / "in").mkdir()
-    with pytest.raises(InvalidRequest):
-        unpack(archive(*members), tmp_path / "in")
-    assert [each.name for each in tmp_path.iterdir()] == ["in"]
+def test_a_second_job_finds_it(staged: tuple[ObjectStore, str], tmp_path: Path) -> None:
+    """without asking the store again."""
+    store, digest = staged
+    first = unpack(store, digest, tmp_path / "environments")
+    store.delete(layout.runtime(digest))
+    assert unpack(store, digest, tmp_path / "environments") == first
+
+
+def test_half_a_folder_is_made_anew(staged: tuple[ObjectStore, str], tmp_path: Path) -> None:
+    """when a kill had cut the unpacking off."""
+    folder = unpack(*staged, tmp_path / "environments")
+    (folder / READY).unlink()
+    (folder / "__main__.py").write_text("half")
+    assert (unpack(*staged, tmp_path / "environments") / "__main__.py").read_text() != "half"
+
+
+def test_a_damaged_runtime_is_refused(staged: tuple[ObjectStore, str], tmp_path: Path) -> None:
+    """and not tried on a node."""
+    store, digest = staged
+    store.put(layout.runtime(digest), b"damaged")
+    with pytest.raises(Unavailable, match="damaged"):
+        unpack(store, digest, tmp_path / "environments")
