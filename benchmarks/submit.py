@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import measure
 from benchmarks.measure import Cost, ms
+
 from llmcloud.runtime import process
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def row(name: str, runs: Sequence[Run]) -> list[str]:
     """Return a subject's row of medians."""
     shown = [run.line_s for run in runs if run.line_s is not None]
     cost = measure.median([run.whole for run in runs])
-    line = ms(measure.middle(shown)) if shown else "–"
+    line = ms(measure.middle(shown)) if shown else "never"
     return [name, line, ms(cost.wall_s), ms(cost.cpu_s), f"{len(shown)} of {len(runs)}"]
 
 
