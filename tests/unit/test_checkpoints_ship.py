@@ -310,3 +310,21 @@ def test_a_pointer_travels_with_the_step_it_names(rig: Rig, tmp_path: Path) -> N
         "latest",
     }
     assert (target / "newest").readlink().as_posix() == "global_step100"
+
+
+def test_a_single_file_renamed_from_a_temporary_name_needs_no_quiet_period(rig: Rig) -> None:
+    """Whatever its format."""
+    rig.write("step-6.pkl.tmp", b"opaque")
+    assert rig.settle() == []
+    (rig.folder / "step-6.pkl.tmp").rename(rig.folder / "step-6.pkl")
+    assert (rig.poll(0.1), rig.poll(0.1)) == ([], [6])
+
+
+def test_a_name_that_no_object_can_have_is_told_once(rig: Rig) -> None:
+    """The checkpoint stays here; the one before it stands, and the next one ships."""
+    rig.write("checkpoint-5/back\\slash.bin", b"x")
+    assert rig.settle() + rig.settle() + rig.shipper.flush(5) == []
+    assert len(rig.warnings) == 1
+    assert "can't be the name of an object" in rig.warnings[0]
+    rig.write("checkpoint-6/plain.bin", b"x")
+    assert rig.settle() == [6]
