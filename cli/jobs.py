@@ -14,7 +14,6 @@ from llmcloud.cli.session import JsonOption, OpenJob, Session, StoreOption
 from llmcloud.core.errors import UsageError
 
 SHOWN = 50
-LIST_TAIL_BYTES = 4 << 10
 
 
 def list_jobs(
@@ -27,23 +26,19 @@ def list_jobs(
     """List the jobs, the newest first."""
     output.json_mode(as_json)
     from llmcloud.cli import render, summary
-    from llmcloud.core import listing, metrics
+    from llmcloud.core import listing
 
     session = Session.open(store)
-    found = listing.statuses(session.stores, session.compute)
+    found = listing.find(session.stores, session.compute)
     shown = found if everything or as_json else found[:SHOWN]
     if as_json:
-        output.emit([render.summary_document(seen) for seen in shown])
+        output.emit([render.summary_document(each.status) for each in shown])
         return
     if not found:
         output.say("No jobs yet. Begin with: llmcloud init")
         return
     now_s = time.time()
-    rows = []
-    for seen in shown:
-        live = not seen.state.is_final
-        latest = metrics.latest(session.store, seen.job, LIST_TAIL_BYTES) if live else {}
-        rows.append(summary.list_row(seen, latest, now_s))
+    rows = [summary.list_row(each.status, each.latest, now_s) for each in shown]
     print(render.table(rows, summary.HEADS))  # noqa: T201
     if len(shown) < len(found):
         output.say(f"… and {len(found) - len(shown)} older ones: llmcloud list --all")

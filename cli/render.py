@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from llmcloud.cli import output
 from llmcloud.core import job as jobs
-from llmcloud.core import metrics
 from llmcloud.runtime import status as statuses
 from llmcloud.runtime.status import State
 
@@ -37,6 +36,8 @@ MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 def status_document(view: View, opened: OpenJob) -> dict[str, Any]:
     """Return a job as `status --json` prints it."""
+    from llmcloud.core import metrics
+
     roles = jobs.read(opened.store, opened.id).task.roles
     return view_document(view, roles, metrics.latest(opened.store, opened.id))
 

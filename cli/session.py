@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmcloud.core import job as jobs
-from llmcloud.core import registry, stores
+from llmcloud.core import stores
 from llmcloud.core.config import Config
 from llmcloud.core.home import Home
 from llmcloud.runtime.store import open_store
@@ -61,6 +61,8 @@ class Session:
 
     def compute(self, provider: str) -> Compute:
         """Return a provider by name."""
+        from llmcloud.core import registry
+
         return registry.compute(provider, self.home)
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-import secrets
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.errors import UsageError
-from llmcloud.core.provider import MachineState
-from llmcloud.runtime import heartbeat, layout, status
+from llmcloud.runtime import layout, status
 from llmcloud.runtime.errors import NotFound, StoreGone
 from llmcloud.runtime.status import State, Status
-from llmcloud.runtime.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +19,7 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Compute, Machine
     from llmcloud.runtime.heartbeat import Heartbeat
     from llmcloud.runtime.store import ObjectStore
+    from llmcloud.runtime.task import Task
 
 ID_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that reads like something else
 ID_LENGTH = 6
@@ -57,6 +55,8 @@ class Job:
     @classmethod
     def from_json(cls, data: bytes) -> Job:
         """Read the document."""
+        from llmcloud.runtime.task import Task
+
         found = json.loads(data)
         task = Task.from_json(json.dumps(found["task"]).encode())
         names = set(cls.__dataclass_fields__) - {"task"}
@@ -75,6 +75,8 @@ class View:
 
 def new_id(name: str) -> str:
     """Return an id for a new job; it begins with the job's name."""
+    import secrets
+
     return f"{name}-" + "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
 
 
@@ -139,6 +141,8 @@ def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
     A job that should be at work and has no machine left is lost; a provider that could not be
     asked (`compute` None, or UNKNOWN machines) changes nothing.
     """
+    from llmcloud.runtime import heartbeat
+
     found = _status(store, job_id)
     beats = heartbeat.read_all(store, job_id, found.attempt)
     job = read(store, job_id)
@@ -163,7 +167,7 @@ def reconcile(store: ObjectStore, job_id: str, compute: Compute) -> Status:
 def has_machines(compute: Compute, job: Job) -> bool:
     """Tell whether the provider knows of a machine of a job that is not gone."""
     machines = compute.describe(job.id, job.task.nodes)
-    return any(machine.state is not MachineState.GONE for machine in machines)
+    return any(not machine.is_gone for machine in machines)
 
 
 def _status(store: ObjectStore, job_id: str) -> Status:
@@ -175,7 +179,7 @@ def _status(store: ObjectStore, job_id: str) -> Status:
 
 def _merged(found: Status, machines: list[Machine]) -> Status:
     at_work = found.state in {State.PROVISIONING, State.RUNNING, State.PREEMPTED}
-    if not at_work or not machines or any(m.state is not MachineState.GONE for m in machines):
+    if not at_work or not machines or any(not m.is_gone for m in machines):
         return found
     detail = next((m.detail for m in machines if m.detail), "")
     error = " ".join(part for part in ("All of its machines are gone.", detail) if part)

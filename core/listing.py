@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
@@ -16,18 +17,33 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 
-def statuses(stores: Iterable[ObjectStore], compute: Callable[[str], Compute]) -> list[Status]:
-    """Return every job's status, the newest first; only live jobs' providers are asked."""
-    found = [seen for store in stores for seen in _statuses(store, compute)]
-    return sorted(found, key=lambda seen: (seen.created_at, seen.job), reverse=True)
+LATEST_BYTES = 4 << 10  # of a live job's metrics; the end is enough to tell where it is
 
 
-def _statuses(store: ObjectStore, compute: Callable[[str], Compute]) -> Iterator[Status]:
+@dataclass(frozen=True)
+class Listed:
+    """A job, and the latest metrics of one that is live."""
+
+    status: Status
+    latest: dict[str, str | int | float]
+
+
+def find(stores: Iterable[ObjectStore], compute: Callable[[str], Compute]) -> list[Listed]:
+    """Return every job, the newest first; only live jobs' providers and metrics are asked."""
+    found = [listed for store in stores for listed in _in_store(store, compute)]
+    return sorted(found, key=lambda each: (each.status.created_at, each.status.job), reverse=True)
+
+
+def _in_store(store: ObjectStore, compute: Callable[[str], Compute]) -> Iterator[Listed]:
     for job_id in jobs.ids(store):
+        latest: dict[str, str | int | float] = {}
         try:
             seen = status.read(store, job_id)
             if not seen.state.is_final:
+                from llmcloud.core import metrics
+
                 seen = jobs.observe(store, job_id, compute(seen.provider)).status
+                latest = metrics.latest(store, job_id, LATEST_BYTES)
         except NotFound:
             continue  # its submit was cut off before its first state
-        yield seen
+        yield Listed(seen, latest)

@@ -59,6 +59,11 @@ class Machine:
     state: MachineState
     detail: str = ""
 
+    @property
+    def is_gone(self) -> bool:
+        """Tell whether the provider says that there is no such machine (any more)."""
+        return self.state is MachineState.GONE
+
 
 @dataclass(frozen=True)
 class Leftover:
