@@ -22,7 +22,7 @@ from llmcloud.runtime import (
     supervise,
     usage,
 )
-from llmcloud.runtime.checkpoints import Shipper, newest_valid, restore
+from llmcloud.runtime.checkpoints import Shipper, restore
 from llmcloud.runtime.environment import Setup
 from llmcloud.runtime.errors import Failure, Unavailable
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
@@ -189,14 +189,12 @@ class Attempt:
             warn=self._telemetry.capture.say,
             set_aside=seat.set_aside,
         )
-        if seat.rank == 0:
-            if seat.task.nodes == 1:
-                self._shipper.ship_leftovers()
-            newest = newest_valid(seat.store, seat.task.job)
-            step = newest.step if newest else FROM_NOTHING
-        else:
+        wanted = None  # the newest whose every byte is right
+        if seat.rank:
             step = self._wait_for(lambda beats: beats[0].resume_step if 0 in beats else None)
-        wanted = None if step == FROM_NOTHING else step
+            wanted = None if step == FROM_NOTHING else step
+        elif seat.task.nodes == 1:
+            self._shipper.ship_leftovers()
         restored = self._bring(wanted)
         step = FROM_NOTHING if restored is None else restored
         self._say(resume_step=step)
@@ -351,12 +349,10 @@ class Attempt:
         """Write this node's heartbeat with what has changed; the watch calls this as well."""
         with self._saying:
             seen = tuple(self._shipper.announced()) if self._shipper else ()
+            if not changes:  # a sample walks /proc and may ask a driver: no change waits for it
+                changes = {"usage": self._usage.sample().to_document()}
             self._beat = dataclasses.replace(
-                self._beat,
-                at=status.now(),
-                checkpoints=seen,
-                usage=self._usage.sample().to_document(),
-                **changes,
+                self._beat, at=status.now(), checkpoints=seen, **changes
             )
             heartbeat.write(self._seat.store, self._seat.task.job, self._number, self._beat)
 

@@ -46,13 +46,14 @@ class Telemetry:
         self._collector: Collector | None = None
         self._collecting = threading.Lock()
         self.capture = Capture(
-            self._log.append,
+            self._append,
             self._collect,
             [environ[name] for name in task.secrets if name in environ],
         )
         self.step: int | None = None
         self.problem = ""
         self._over = threading.Event()
+        self._printed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
 
     def __enter__(self) -> Telemetry:
@@ -61,6 +62,7 @@ class Telemetry:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._printed.set()
         self._thread.join()
 
     def close(self) -> None:
@@ -80,17 +82,29 @@ class Telemetry:
             else:
                 return
 
+    def _append(self, records: bytes) -> None:
+        self._log.append(records)
+        self._printed.set()
+
     def _run(self) -> None:
-        while not self._over.wait(FLUSH_S):
-            self.capture.tick()
-            try:
-                self._read_metrics()
-                self._log.flush()
-                self._metrics.flush()
-            except Failure as failure:
-                if str(failure) != self.problem:  # say it once; the next flush tries again
-                    self.problem = str(failure)
-                    self.capture.say(f"The log can't be shipped for now: {failure}")
+        """Ship the first line after a silence at once, and those that follow in turns."""
+        while not self._over.is_set():
+            was_printed = self._printed.wait(FLUSH_S)
+            self._printed.clear()
+            self._ship()
+            if was_printed:
+                self._over.wait(FLUSH_S)
+
+    def _ship(self) -> None:
+        self.capture.tick()
+        try:
+            self._read_metrics()
+            self._log.flush()
+            self._metrics.flush()
+        except Failure as failure:
+            if str(failure) != self.problem:  # say it once; the next flush tries again
+                self.problem = str(failure)
+                self.capture.say(f"The log can't be shipped for now: {failure}")
 
     def read_metrics(self, folders: list[Path]) -> None:
         """Look for metrics from now on: what was printed or lay there before is of no training."""
