@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from llmcloud.core.job import View
+from llmcloud.core.job import Job, View
 from llmcloud.core.watch import LogLine, Snapshot
+from llmcloud.runtime import layout, status
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
 from llmcloud.runtime.metrics.progress import Progress
 from llmcloud.runtime.status import State, Status, epoch_s
+from llmcloud.runtime.task import Task
+
+if TYPE_CHECKING:
+    from llmcloud.runtime.store import FileStore
 
 AT = "2026-11-21T10:30:00.000Z"
 H100S = [
@@ -33,16 +39,16 @@ USAGE: dict[str, object] = {
 
 def submitted() -> Snapshot:
     """Return a job that nobody has heard of yet."""
-    status = Status(
+    seen = Status(
         "gpt2-k3m9pa", "gpt2", "aws", "vm", "us-east-1", State.STAGING, "2026-11-21T10:29:30.000Z"
     )
-    return Snapshot(epoch_s(AT), View(status, [], {}), ("worker", "worker"), Progress())
+    return Snapshot(epoch_s(AT), View(seen, [], {}), ("worker", "worker"), Progress())
 
 
 def running(nodes: int = 2) -> Snapshot:
     """Return a job that trains on GPUs, and evaluates now and then."""
     begun = submitted()
-    status = replace(
+    now = replace(
         begun.view.status,
         state=State.RUNNING,
         attempt=2,
@@ -59,7 +65,7 @@ def running(nodes: int = 2) -> Snapshot:
     values = {"loss": 3.0412, "lr": 0.00023, "eval_loss": 3.2, "tok_s": 412_345.0, "epoch": 1.25}
     return replace(
         begun,
-        view=View(status, [], beats, price_usd_per_hour=98.32),
+        view=View(now, [], beats, price_usd_per_hour=98.32),
         roles=("worker",) * nodes,
         progress=Progress(6000, 10_000, values, 0.82, 412_345.0, 4878.0),
         loss=tuple((step, 3 + 7 * math.exp(-step / 900)) for step in range(0, 6001, 50)),
@@ -72,7 +78,7 @@ def running(nodes: int = 2) -> Snapshot:
 def failed() -> Snapshot:
     """Return a job whose second node failed."""
     before = running()
-    status = replace(
+    now = replace(
         before.view.status,
         state=State.FAILED,
         ended_at="2026-11-21T10:29:58.000Z",
@@ -82,5 +88,25 @@ def failed() -> Snapshot:
     beats = dict(before.view.beats)
     beats[0] = replace(beats[0], phase=Phase.ENDED, outcome=Outcome.STOPPED)
     beats[1] = replace(beats[1], phase=Phase.ENDED, outcome=Outcome.FAILED, exit_code=3)
-    view = replace(before.view, status=status, beats=beats)
+    view = replace(before.view, status=now, beats=beats)
     return replace(before, view=view, is_over=True)
+
+
+def put_job(store: FileStore, seen: Status) -> None:
+    """Write a job of one node into a store, as its submit would."""
+    job = Job(
+        id=seen.job,
+        name=seen.name,
+        provider=seen.provider,
+        service=seen.service,
+        region=seen.region,
+        store=store.url,
+        created_at=seen.created_at,
+        spec={},
+        spec_digest="",
+        plan={},
+        task=Task(seen.job, seen.name, "python train.py", outputs=("results/",)),
+        runtime="",
+    )
+    store.put(layout.job_document(seen.job), job.to_json())
+    status.begin(store, seen)

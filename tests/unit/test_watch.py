@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.rig import snapshots
 
 from llmcloud.cli import watch
-from llmcloud.core.job import Job, View
+from llmcloud.core.job import View
 from llmcloud.core.logs import Line, Stream
 from llmcloud.core.watch import LogLine, LogTail, Snapshot, Watcher, readable
 from llmcloud.runtime import heartbeat, layout, status
@@ -24,7 +24,6 @@ from llmcloud.runtime.records import Record
 from llmcloud.runtime.segments import Position
 from llmcloud.runtime.status import State
 from llmcloud.runtime.store import FileStore
-from llmcloud.runtime.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,23 +37,7 @@ def store(tmp_path: Path) -> FileStore:
     """Return a store with a job in it that has just been submitted."""
     made = FileStore(tmp_path / "store")
     made.create()
-    seen = snapshots.submitted().view.status
-    job = Job(
-        id=JOB,
-        name="gpt2",
-        provider="aws",
-        service="vm",
-        region="us-east-1",
-        store=made.url,
-        created_at=seen.created_at,
-        spec={},
-        spec_digest="",
-        plan={},
-        task=Task(JOB, "gpt2", "python train.py"),
-        runtime="",
-    )
-    made.put(layout.job_document(JOB), job.to_json())
-    status.begin(made, seen)
+    snapshots.put_job(made, snapshots.submitted().view.status)
     return made
 
 
