@@ -13,6 +13,8 @@ from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
 from llmcloud.core.spec import units
+from llmcloud.runtime.errors import InvalidRequest
+from llmcloud.runtime.task import MetricPattern
 
 PROBLEM = "llmcloud"  # the type of the pydantic errors that carry our own message and hint
 STORE_SCHEMES = ("file", "s3", "gs", "az")
@@ -166,6 +168,12 @@ def _one_group(text: str) -> str:
             f"The expression needs exactly one group for the number, it has {groups}",
             "Mark the number, like loss=([0-9.]+); other groups are written (?:…)",
         )
+    from llmcloud.runtime.metrics.patterns import compile_pattern
+
+    try:
+        compile_pattern(MetricPattern("", text))  # the nodes refuse what could run away
+    except InvalidRequest as refused:
+        raise invalid(refused.what.rstrip("."), refused.fix.rstrip(".")) from refused
     return text
 
 
