@@ -176,6 +176,11 @@ class Bench:
                 found[int(words[words.index("--rank") + 1])] = pid
         return found
 
+    def environments(self) -> list[Path]:
+        """Return the folders of the jobs' virtual environments."""
+        found = (self.home / "venvs").glob("*/")
+        return [path for path in found if not path.name.startswith("runtime-")]
+
     def await_nothing_running(self, job: str = "") -> None:
         eventually(lambda: not self.processes(job), f"no process left: {self.processes(job)}")
 
@@ -183,19 +188,20 @@ class Bench:
 def contains(folders: list[Path], text: str) -> list[Path]:
     """Return the files under some folders that hold a text, by name or by content."""
     found = []
-    for path in (each for folder in folders for each in folder.rglob("*")):
-        with contextlib.suppress(FileNotFoundError):  # it went while we looked
-            if text in path.name or (path.is_file() and text.encode() in path.read_bytes()):
-                found.append(path)
+    for folder, _, names in (each for top in folders for each in os.walk(top)):
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # it went while we looked
+                if text in path.name or text.encode() in path.read_bytes():
+                    found.append(path)
     return found
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    """Give the test a home; afterwards none of its jobs' processes may be there."""
+@contextlib.contextmanager
+def opened(root: Path) -> Iterator[Bench]:
+    """Yield a bench at a folder; afterwards none of its jobs' processes may be there."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
     environ = {name: os.environ[name] for name in kept if name in os.environ}
-    made = Bench(tmp_path, {**environ, "LLMCLOUD_HOME": str(tmp_path / "home")})
+    made = Bench(root, {**environ, "LLMCLOUD_HOME": str(root / "home")})
     try:
         yield made
         made.await_nothing_running()
@@ -209,3 +215,10 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
                     pipe.close()
         for pid in made.processes():
             process.send(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """Give the test a home of its own."""
+    with opened(tmp_path) as made:
+        yield made
