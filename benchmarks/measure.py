@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
 import statistics
@@ -82,6 +83,15 @@ def median(costs: Sequence[Cost]) -> Cost:
 def middle(numbers: Sequence[float]) -> float:
     """Return the median."""
     return statistics.median(numbers)
+
+
+def apart(work: Callable[..., None], *arguments: object) -> None:
+    """Run something in a process of its own: a child's peak memory is never below its parent's."""
+    child = multiprocessing.get_context("spawn").Process(target=work, args=arguments)
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(child.exitcode)
 
 
 def timed(work: Callable[[], object]) -> Cost:
