@@ -1,0 +1,190 @@
+"""The commands around a job: templates, plans, data, checkpoints, outputs, doctor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Bench
+
+GOLDEN = Path(__file__).parent / "golden"
+TRAIN = """
+    import json, os, pathlib
+    saved = pathlib.Path(os.environ["LLMCLOUD_CHECKPOINT_DIR"])
+    fresh = saved / "writing.tmp"
+    fresh.write_text(json.dumps({"step": 7, "weights": [1.5] * 1000}))
+    fresh.rename(saved / "step-7.json")
+    out = pathlib.Path(os.environ["LLMCLOUD_OUTPUT_DIR"])
+    (out / "deep").mkdir()
+    (out / "deep" / "sample.txt").write_text("once upon a time")
+    print("step=7 loss=0.5", flush=True)
+"""
+
+
+@pytest.fixture
+def trained(bench: Bench) -> str:
+    """A job that has ended, with a checkpoint and an output."""
+    path = bench.job("trained", "python3 train.py", train__py=TRAIN)
+    done = bench.cli("submit", path)
+    assert done.code == 0, done.err
+    return str(bench.cli("status", "trained", "--json").document["job"])
+
+
+def test_init_lists_the_templates(bench: Bench) -> None:
+    listed = {each["name"]: each["summary"] for each in bench.cli("init", "--json").document}
+    assert set(listed) == {"tiny-gpt", "gpt2", "ddp"}
+    assert all(listed.values())
+
+
+def test_init_writes_a_template_that_is_valid(bench: Bench) -> None:
+    assert bench.cli("init", "tiny-gpt", "mine").code == 0
+    assert bench.cli("validate", "mine/job.yaml").code == 0
+
+
+def test_init_does_not_write_over_what_is_there(bench: Bench) -> None:
+    (bench.root / "mine").mkdir()
+    (bench.root / "mine" / "train.py").write_text("precious")
+    done = bench.cli("init", "tiny-gpt", "mine")
+    assert (done.code, (bench.root / "mine" / "train.py").read_text()) == (2, "precious")
+
+
+def test_init_of_an_unknown_template_names_the_nearest(bench: Bench) -> None:
+    done = bench.cli("init", "tinygpt")
+    assert done.code == 9
+    assert "tiny-gpt" in done.err
+
+
+def test_a_plan_holds_the_offer_the_price_and_the_exact_requests(bench: Bench) -> None:
+    path = bench.job("planned", "true", "limits: {max_duration: 2h}\n")
+    plan = bench.cli("plan", path, "--requests", "--json").document
+    assert {"offer", "price_usd_per_hour", "max_cost_usd", "alternatives", "requests"} <= set(plan)
+    assert plan["offer"]["provider"] == "local"
+    assert [set(each) for each in plan["requests"]] == [{"api", "operation", "params", "body"}]
+
+
+def test_a_plan_makes_nothing(bench: Bench) -> None:
+    bench.cli("plan", bench.job("planned", "true"))
+    bench.cli("submit", bench.job("planned", "true"), "--dry-run")
+    assert not bench.home.exists()
+
+
+def test_the_schema_is_json_that_knows_every_key(bench: Bench) -> None:
+    keys = json.loads(bench.cli("schema").out)["properties"]
+    assert {"name", "run", "resources", "roles", "checkpoints", "limits", "secrets"} <= set(keys)
+
+
+def test_a_checkpoint_is_listed_and_pulled_as_the_node_wrote_it(bench: Bench, trained: str) -> None:
+    (listed,) = bench.cli("checkpoints", "list", trained, "--json").document
+    assert (listed["step"], listed["files"], listed["valid"]) == (7, 1, True)
+    pulled = bench.cli("checkpoints", "pull", trained, "--to", "here", "--json").document
+    assert pulled["step"] == 7
+    manifest = json.loads(bench.store.get(f"jobs/{trained}/checkpoints/0000000007/COMPLETE").data)
+    data = (bench.root / "here" / "step-7.json").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == manifest["files"][0]["sha256"]
+    assert json.loads(data)["step"] == 7
+
+
+def test_a_step_that_is_not_there_is_told_with_those_that_are(bench: Bench, trained: str) -> None:
+    done = bench.cli("checkpoints", "pull", trained, "--step", "8")
+    assert done.code == 9
+    assert "7" in done.err
+
+
+def test_pull_brings_the_outputs(bench: Bench, trained: str) -> None:
+    assert bench.cli("pull", trained, "--to", "out").code == 0
+    found = bench.root / "out" / "outputs" / "deep" / "sample.txt"
+    assert found.read_text() == "once upon a time"
+
+
+def test_a_job_without_outputs_says_how_to_have_some(bench: Bench) -> None:
+    bench.cli("submit", bench.job("bare", "true"))
+    done = bench.cli("pull", "bare")
+    assert done.code == 9
+    assert "outputs" in done.err
+
+
+def test_data_goes_to_the_store_and_comes_back_the_same(bench: Bench) -> None:
+    source = bench.root / "corpus"
+    (source / "sub").mkdir(parents=True)
+    (source / "a.txt").write_text("a")
+    (source / "sub" / "b.bin").write_bytes(bytes(range(256)))
+    pushed = bench.cli("data", "push", "corpus", "corpus", "--json").document
+    assert (sorted(pushed["pushed"]), pushed["unchanged"]) == (["a.txt", "sub/b.bin"], 0)
+    again = bench.cli("data", "push", "corpus", "corpus", "--json").document
+    assert (again["pushed"], again["unchanged"]) == ([], 2)
+    names = [each["name"] for each in bench.cli("data", "list", "corpus", "--json").document]
+    assert names == ["a.txt", "sub/b.bin"]
+    assert bench.cli("data", "pull", "corpus", "back").code == 0
+    assert (bench.root / "back" / "sub" / "b.bin").read_bytes() == bytes(range(256))
+
+
+def test_data_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
+    (bench.root / "corpus").mkdir()
+    (bench.root / "corpus" / "a").write_text("a")
+    bench.cli("data", "push", "corpus", "corpus")
+    assert bench.cli("data", "remove", "corpus").code == 2
+    assert bench.cli("data", "remove", "corpus", "--dry-run").code == 0
+    assert len(bench.cli("data", "list", "corpus", "--json").document) == 1
+    assert bench.cli("data", "remove", "corpus", "--yes").code == 0
+    assert bench.cli("data", "list", "corpus").code == 9
+
+
+def test_a_file_url_names_the_very_folder_that_the_data_lies_in(bench: Bench) -> None:
+    (bench.root / "a.txt").write_text("a")
+    url = f"file://{bench.root}/elsewhere/corpus"
+    assert bench.cli("data", "push", "a.txt", url, "--json").document["url"] == url
+    assert (bench.root / "elsewhere" / "corpus" / "a.txt").read_text() == "a"
+
+
+def test_pushed_data_is_read_by_a_job_through_its_url(bench: Bench) -> None:
+    (bench.root / "corpus").mkdir()
+    (bench.root / "corpus" / "a.txt").write_text("pushed before")
+    url = bench.cli("data", "push", "corpus", "corpus", "--json").document["url"]
+    path = bench.job("reader", "cat data/a.txt", f"data: [{{source: '{url}', target: data}}]\n")
+    assert "pushed before" in bench.cli("submit", path).out
+
+
+def test_doctor_finds_a_healthy_machine(bench: Bench) -> None:
+    done = bench.cli("doctor", "--json")
+    assert done.code == 0
+    assert {each["subject"] for each in done.document} >= {"python", "venv", "store", "disk"}
+
+
+def test_doctor_of_a_provider_that_is_not_there_says_so(bench: Bench) -> None:
+    done = bench.cli("doctor", "aws")
+    assert done.code == 2
+    assert "not in this version" in done.err
+
+
+def test_a_job_in_a_store_of_its_own_is_found_by_every_command(bench: Bench) -> None:
+    path = bench.job("apart", "echo apart", f"store: file://{bench.root}/other\n")
+    assert bench.cli("submit", path).code == 0
+    assert bench.cli("status", "apart", "--json").document["state"] == "succeeded"
+    assert [each["name"] for each in bench.cli("list", "--json").document] == ["apart"]
+    assert "apart" in bench.cli("logs", "apart").out
+
+
+def test_an_error_says_what_where_and_how_to_fix_it(bench: Bench) -> None:
+    """The panel that people read, letter by letter."""
+    bench.cli("submit", bench.job("real", "true"))
+    done = bench.cli("status", "rael")
+    shown = done.err.replace(str(bench.root), "ROOT")
+    shown = shown.replace(bench.cli("list", "--json").document[0]["job"], "real-ID")
+    assert shown == (GOLDEN / "no-such-job.txt").read_text()
+
+
+def test_an_error_is_a_document_when_json_was_asked_for(bench: Bench) -> None:
+    done = bench.cli("status", "nobody", "--json")
+    error = done.document["error"]
+    assert done.code == error["exit_code"] == 9
+    assert set(error) >= {"what", "where", "fix"}
+
+
+@pytest.mark.parametrize("option", ["--spelling", "--json=x"])
+def test_a_wrong_option_is_wrong_usage(bench: Bench, option: str) -> None:
+    assert bench.cli("list", option).code == 2
