@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer import _completion_classes
 from typer.core import TyperCommand, TyperGroup
 
 from llmcloud import __version__
@@ -94,9 +95,10 @@ def main() -> None:
     """Run the command line and exit."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(
-                errors="replace"
-            )  # a terminal that lacks a sign is no reason to fail
+            stream.reconfigure(errors="replace")  # a terminal that lacks a sign must not stop us
+    if "_LLMCLOUD_COMPLETE" in os.environ:
+        # For zsh and fish typer would load rich to take markup out of help that has none.
+        _completion_classes._sanitize_help_text = lambda text: text
     sys.exit(guarded(lambda: app(prog_name="llmcloud")))
 
 

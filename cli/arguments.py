@@ -13,15 +13,22 @@ def _job_ids(incomplete: str) -> list[str]:
     from llmcloud.runtime.errors import Failure
 
     try:
-        return [job for job in jobs.ids(Session.open().store) if job.startswith(incomplete)]
+        known = [job for store in Session.open().stores for job in jobs.ids(store)]
     except Failure:
         return []
+    return [job for job in known if job.startswith(incomplete)]
 
 
 def _templates(incomplete: str) -> list[str]:
     from llmcloud.core import templates
 
     return [each.name for each in templates.find_all() if each.name.startswith(incomplete)]
+
+
+def _providers(incomplete: str) -> list[str]:
+    from llmcloud.core.registry import available
+
+    return [name for name in available() if name.startswith(incomplete)]
 
 
 JobArgument = Annotated[
@@ -35,6 +42,10 @@ JobArgument = Annotated[
 ]
 FileArgument = Annotated[
     str, typer.Argument(metavar="FILE", help="The job file.", show_default=False)
+]
+ProviderArgument = Annotated[
+    str,
+    typer.Argument(metavar="[PROVIDER]", help="Which provider.", autocompletion=_providers),
 ]
 TemplateArgument = Annotated[
     str,

@@ -9,15 +9,14 @@ from typing import Annotated
 import typer
 
 from llmcloud.cli import output
+from llmcloud.cli.arguments import ProviderArgument
 from llmcloud.cli.session import JsonOption, Session
 from llmcloud.core.errors import UsageError
 from llmcloud.core.registry import PROVIDERS
 
 
 def doctor(
-    provider: Annotated[
-        str, typer.Argument(metavar="[PROVIDER]", help="Which provider.")
-    ] = "local",
+    provider: ProviderArgument = "local",
     fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended here.")] = False,
     as_json: JsonOption = False,
 ) -> None:

@@ -86,6 +86,18 @@ def test_completion_imports_nothing_slow(home: Path, words: str) -> None:
     assert not completing(home, words) & (SLOW | SLOW_MODULES)
 
 
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_with_help_imports_nothing_slow(home: Path, shell: str) -> None:
+    """typer by itself loads rich to show a command's help there."""
+    modules = imported(
+        home,
+        _LLMCLOUD_COMPLETE=f"complete_{shell}",
+        _TYPER_COMPLETE_ARGS="llmcloud s",
+        _TYPER_COMPLETE_FISH_ACTION="get-args",
+    )
+    assert not modules & (SLOW | SLOW_MODULES)
+
+
 def test_help_and_command_names_import_no_command(home: Path) -> None:
     """They are a table."""
     assert not {each for each in imported(home, "--help") if each.startswith("llmcloud.core")}
