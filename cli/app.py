@@ -98,7 +98,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal that lacks a sign must not stop us
     if "_LLMCLOUD_COMPLETE" in os.environ:
         # For zsh and fish typer would load rich to take markup out of help that has none.
-        _completion_classes._sanitize_help_text = lambda text: text
+        _completion_classes._sanitize_help_text = lambda text: text  # noqa: SLF001
     sys.exit(guarded(lambda: app(prog_name="llmcloud")))
 
 
