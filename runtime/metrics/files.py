@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from llmcloud.runtime.metrics.events import EventFile
-from llmcloud.runtime.metrics.trainer_state import MetricsCsv, TrainerState
+from llmcloud.runtime.metrics.trainer_state import MetricsCsv, TrainerState, entry_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from llmcloud.runtime.metrics.metric import Reading
+    from llmcloud.runtime.metrics.trainer_state import Entry
 
 DEPTH_MAX = 6
 ENTRIES_MAX = 50_000
@@ -44,8 +45,9 @@ class Folders:
         self._sources: dict[str, Source] = {}
         self._found: set[str] = set()
         self._next_look = 0.0
-        for source in self._look():
-            source.poll()  # an earlier run's
+        self._earlier: set[Entry] = set()
+        for source in self._look():  # an earlier run's
+            self._earlier.update(entry_of(each) for each in source.poll())
 
     def poll(self) -> Iterator[tuple[int, list[Reading]]]:
         """Yield what each source has that is new, and how far it is trusted."""
@@ -58,7 +60,7 @@ class Folders:
         start = self._clock()
         for folder in self._folders:
             for path in _metrics_files(folder):
-                if path not in self._found and (source := _source(Path(path))) is not None:
+                if path not in self._found and (source := self._source(Path(path))):
                     self._found.add(path)
                     self._sources[path] = source
                     yield source
@@ -67,18 +69,17 @@ class Folders:
         took_s = self._clock() - start
         self._next_look = start + max(LOOK_INTERVAL_S, took_s * LOOK_SHARE)
 
+    def _source(self, path: Path) -> Source | None:
+        if path.name == "trainer_state.json":
+            return TrainerState(path, self._earlier)
+        if path.name == "metrics.csv":
+            return MetricsCsv(path)
+        return EventFile(path) if ".tfevents." in path.name else None
+
     def _least_useful(self) -> str:
         """Return the oldest checkpoint's file, as each newer one says the same and more."""
         states = (path for path, source in self._sources.items() if type(source) is TrainerState)
         return next(states, next(iter(self._sources)))
-
-
-def _source(path: Path) -> Source | None:
-    if path.name == "trainer_state.json":
-        return TrainerState(path)
-    if path.name == "metrics.csv":
-        return MetricsCsv(path)
-    return EventFile(path) if ".tfevents." in path.name else None
 
 
 def _metrics_files(folder: Path) -> Iterator[str]:

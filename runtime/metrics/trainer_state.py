@@ -11,19 +11,26 @@ from llmcloud.runtime.metrics.metric import Reading, canonical
 from llmcloud.runtime.metrics.words import STEP_NAMES, number
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from pathlib import Path
+
+    Entry = tuple[int | None, frozenset[tuple[str, float]]]
 
 FILE_BYTES_MAX = 64 << 20
 CHUNK_BYTES = 4 << 20
 
 
 class TrainerState:
-    """The log history that each checkpoint of HF Trainer holds from the first step on."""
+    """The log history that each checkpoint of HF Trainer holds from the first step on.
+
+    `earlier` are entries that an earlier run made: a training that was resumed repeats them.
+    """
 
     trust = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, earlier: Container[Entry] = ()) -> None:
         self._path = path
+        self._earlier = earlier
         self._read_at: tuple[int, int] | None = None
         self._last_step = -1
 
@@ -45,9 +52,18 @@ class TrainerState:
             for entry in (history if isinstance(history, list) else [])
             if (reading := _entry(entry, total, stat.st_mtime)) is not None
         ]
-        new = [each for each in found if (each.step or 0) >= self._last_step]
+        new = [
+            each
+            for each in found
+            if (each.step or 0) >= self._last_step and entry_of(each) not in self._earlier
+        ]
         self._last_step = max([self._last_step, *(each.step or 0 for each in new)])
         return new
+
+
+def entry_of(reading: Reading) -> Entry:
+    """Return what tells one entry of a history from all others."""
+    return reading.step, frozenset(reading.values.items())
 
 
 class MetricsCsv:

@@ -112,6 +112,22 @@ def test_files_that_were_there_before_are_of_another_run(tmp_path: Path) -> None
     assert [m.step for m in collector.poll()] == [2]
 
 
+def test_a_resumed_training_repeats_nothing_of_the_history_it_was_given(tmp_path: Path) -> None:
+    """Each later checkpoint of HF Trainer holds the steps before the resume as well."""
+    before = [{"step": 5, "loss": 3.0}, {"step": 10, "loss": 2.5}]
+    write_state(tmp_path / "checkpoint-10", *before)
+    collector = collect(tmp_path)
+    write_state(tmp_path / "checkpoint-20", *before, {"step": 15, "loss": 2.0})
+    assert [(each.step, each.values) for each in collector.poll()] == [(15, {"loss": 2.0})]
+
+
+def test_a_new_training_beside_another_s_checkpoint_tells_all_of_its_steps(tmp_path: Path) -> None:
+    write_state(tmp_path / "base" / "checkpoint-10", {"step": 5, "loss": 3.0})
+    collector = collect(tmp_path)
+    write_state(tmp_path / "checkpoint-10", {"step": 5, "loss": 2.0})
+    assert [(each.step, each.values) for each in collector.poll()] == [(5, {"loss": 2.0})]
+
+
 def test_files_are_found_in_folders_but_not_in_other_people_s(tmp_path: Path) -> None:
     """Nor behind links, that may lead anywhere."""
     for name in (".git", "venv", "node_modules", "a/b/c/d/e/f/g"):
