@@ -68,6 +68,10 @@ bench: $(READY)  ## measure what the README and benchmarks/README.md claim
 docs: $(READY)  ## write the generated files again
 	$(BIN)/python -m llmcloud.core.spec.reference > docs/spec.md
 
+.PHONY: pictures
+pictures: $(READY)  ## record a training again, as the README's pictures
+	$(BIN)/python docs/record.py
+
 .PHONY: lock
 lock: $(READY)  ## choose the newest versions that pyproject.toml allows, for development
 	$(BIN)/python .ci/lock.py --group dev > build/requirements-dev.lock

@@ -124,8 +124,8 @@ def _percent(percent: float | None, size: int) -> Text:
     if percent is None:
         return Text()
     full = min(size, round(percent / 100 * size))
-    bar = Text("▮" * full, "cyan") + Text("▯" * (size - full), "dim")
-    return bar + f" {percent:.0f}%".rjust(5 if size else 4)
+    figure = f" {percent:.0f}%".rjust(5 if size else 4)
+    return Text.assemble(("▮" * full, "cyan"), ("▯" * (size - full), "dim"), figure)
 
 
 def _memory(used: int | None, total: int | None) -> str:

@@ -123,12 +123,9 @@ def _progress(seen: Snapshot, width: int) -> list[Text]:
     if at.remaining_s is not None and not now.state.is_final:
         label += f"  {render.span(at.remaining_s)} left"
     done = "green" if now.state is State.SUCCEEDED else render.LOOKS[now.state][1]
-    return [_bar(share, max(0, width - len(label)), done) + Text(label)]
-
-
-def _bar(share: float, width: int, style: str) -> Text:
-    full = int(share * width)
-    return Text("━" * full, style) + Text("─" * (width - full), "dim")
+    room = max(0, width - len(label))
+    full = int(share * room)
+    return [Text.assemble(("━" * full, done), ("─" * (room - full), "dim"), label)]
 
 
 def _facts(seen: Snapshot, width: int) -> Iterator[Text]:
