@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import heapq
+import struct
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 SKEW_S = 60.0  # between a node's clock and the store's
+CHECK_BYTES = 4
+
+_PLACE = struct.Struct(">HIII")  # in a cursor: attempt, node, segment, offset
 
 
 @dataclass(frozen=True, order=True)
@@ -69,9 +73,11 @@ class LogReader:
 
     def cursor(self) -> str:
         """Return where the last line that was yielded ended, in all streams: opaque, resumable."""
-        parts = [f"{s.attempt}.{s.node}.{p.seq}.{p.offset}" for s, p in sorted(self._at.items())]
-        packed = zlib.compress(",".join(parts).encode())
-        return base64.urlsafe_b64encode(packed).decode().rstrip("=")
+        packed = b"".join(
+            _PLACE.pack(stream.attempt, stream.node, at.seq, at.offset)
+            for stream, at in self._at.items()
+        )
+        return base64.urlsafe_b64encode(packed + _check(packed)).decode().rstrip("=")
 
     def skip_to_tail(self, lines: int) -> None:
         """Begin no earlier than needed to see the last `lines` lines of each stream."""
@@ -120,10 +126,15 @@ def _parse_cursor(cursor: str) -> dict[Stream, Position]:
         return {}
     try:
         packed = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        text = zlib.decompressobj().decompress(packed, 1 << 20).decode()
-        numbers = [[int(number) for number in part.split(".")] for part in text.split(",") if part]
-        return {Stream(a, n): Position(s, o) for a, n, s, o in numbers}
-    except (ValueError, zlib.error) as error:
+    except ValueError:
+        packed = b""
+    places, check = packed[:-CHECK_BYTES], packed[-CHECK_BYTES:]
+    if check != _check(places) or len(places) % _PLACE.size:
         raise UsageError(
             "That is no cursor.", fix="Take it from the `cursor` of a line of `logs --json`."
-        ) from error
+        )
+    return {Stream(a, n): Position(s, o) for a, n, s, o in _PLACE.iter_unpack(places)}
+
+
+def _check(places: bytes) -> bytes:
+    return zlib.crc32(places).to_bytes(CHECK_BYTES, "big")

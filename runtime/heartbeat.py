@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
+from llmcloud.runtime.documents import known, reading
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
@@ -68,26 +69,26 @@ class Heartbeat:
         return json.dumps(dataclasses.asdict(self)).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Heartbeat:
+    def from_json(cls, data: bytes, where: str = "") -> Heartbeat:
         """Read the object; fields of a newer version are passed over."""
-        found = json.loads(data)
-        known = {each.name for each in dataclasses.fields(cls)}
-        fields = {key: value for key, value in found.items() if key in known}
-        outcome = fields.get("outcome")
-        return cls(
-            **{
-                **fields,
-                "phase": Phase(fields["phase"]),
-                "outcome": Outcome(outcome) if outcome else None,
-                "checkpoints": tuple(fields.get("checkpoints", ())),
-            }
-        )
+        with reading("The heartbeat of a node", where):
+            fields = known(cls, json.loads(data))
+            outcome = fields.get("outcome")
+            return cls(
+                **{
+                    **fields,
+                    "phase": Phase(fields["phase"]),
+                    "outcome": Outcome(outcome) if outcome else None,
+                    "checkpoints": tuple(fields.get("checkpoints", ())),
+                }
+            )
 
 
 def read(store: ObjectStore, job: str, attempt: int, rank: int) -> Heartbeat | None:
     """Return a node's newest heartbeat; None before its first."""
+    key = layout.node(job, attempt, rank)
     try:
-        return Heartbeat.from_json(store.get(layout.node(job, attempt, rank)).data)
+        return Heartbeat.from_json(store.get(key).data, key)
     except NotFound:
         return None
 
@@ -96,7 +97,7 @@ def read_all(store: ObjectStore, job: str, attempt: int) -> dict[int, Heartbeat]
     """Return the newest heartbeats of an attempt by rank."""
     found = {}
     for entry in store.objects(layout.nodes(job, attempt)):
-        beat = Heartbeat.from_json(store.get(entry.key).data)
+        beat = Heartbeat.from_json(store.get(entry.key).data, entry.key)
         found[beat.rank] = beat
     return found
 

@@ -10,7 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import Conflict, Unavailable
+from llmcloud.runtime.documents import known, reading
+from llmcloud.runtime.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,18 +77,11 @@ class Status:
         return json.dumps(dataclasses.asdict(self), indent=1).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Status:
+    def from_json(cls, data: bytes, where: str = "") -> Status:
         """Read the document; fields of a newer version are passed over."""
-        try:
-            found = json.loads(data)
-            known = {field.name for field in dataclasses.fields(cls)}
-            fields = {key: value for key, value in found.items() if key in known}
+        with reading("The status of a job", where):
+            fields = known(cls, json.loads(data))
             return cls(**{**fields, "state": State(fields["state"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise Unavailable(
-                f"The status of a job can't be read: {error!r}.",
-                fix="If a newer llmcloud wrote it, upgrade this one.",
-            ) from error
 
 
 def now() -> str:
@@ -108,7 +102,8 @@ def epoch_s(time: str) -> float:
 
 def read(store: ObjectStore, job_id: str) -> Status:
     """Return a job's status; NotFound when there is no such job."""
-    return Status.from_json(store.get(layout.status(job_id)).data)
+    key = layout.status(job_id)
+    return Status.from_json(store.get(key).data, key)
 
 
 def begin(store: ObjectStore, status: Status) -> None:
@@ -122,14 +117,15 @@ def change(store: ObjectStore, job_id: str, update: Callable[[Status], Status | 
     `update` returns None to leave things as they are. A result that is not later than what is
     there is dropped. Returns the status that then stands.
     """
+    key = layout.status(job_id)
     while True:
-        blob = store.get(layout.status(job_id))
-        current = Status.from_json(blob.data)
+        blob = store.get(key)
+        current = Status.from_json(blob.data, key)
         wanted = update(current)
         if wanted is None or not current.may_become(wanted):
             return current
         try:
-            store.put(layout.status(job_id), wanted.to_json(), if_match=blob.etag)
+            store.put(key, wanted.to_json(), if_match=blob.etag)
         except Conflict:
             continue
         return wanted
