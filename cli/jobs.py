@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from llmcloud.cli import output
 from llmcloud.cli.arguments import JobArgument
 from llmcloud.cli.session import JsonOption, OpenJob, Session, StoreOption
 from llmcloud.core.errors import UsageError
+from llmcloud.runtime.errors import Failure
 
 SHOWN = 50
 
@@ -29,7 +29,7 @@ def list_jobs(
     from llmcloud.core import listing
 
     session = Session.open(store)
-    found = listing.find(session.stores, session.compute)
+    found = listing.find(session.stores, session.compute, _warn)
     shown = found if everything or as_json else found[:SHOWN]
     if as_json:
         output.emit([render.summary_document(each.status) for each in shown])
@@ -42,6 +42,10 @@ def list_jobs(
     print(render.table(rows, summary.HEADS))  # noqa: T201
     if len(shown) < len(found):
         output.say(f"… and {len(found) - len(shown)} older ones: llmcloud list --all")
+
+
+def _warn(failure: Failure) -> None:
+    output.say(f"warning: {failure}")
 
 
 def status(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False) -> None:
@@ -88,7 +92,7 @@ def wait(
             fix=f"llmcloud wait {opened.id}",
         )
     if as_json:
-        output.emit_line(render.status_document(opened.observe(), opened))
+        output.emit(render.status_document(opened.observe(), opened))
     stay.raise_for(ended)
 
 
@@ -111,5 +115,3 @@ def cancel(
         output.emit(render.summary_document(seen))
     else:
         output.say(f"{opened.id} is {seen.state.value}.")
-    if not detach and not seen.state.is_final:
-        sys.exit(6)

@@ -30,8 +30,9 @@ def json_mode(wanted: bool) -> bool:
 
 
 def emit(document: Any) -> None:
-    """Print one JSON document, on one line if it is part of a stream."""
+    """Print the one JSON document of this command; what fails afterwards is told on stderr only."""
     print(json.dumps(document, indent=2 if sys.stdout.isatty() else None), flush=True)  # noqa: T201
+    _Mode.json = False
 
 
 def emit_line(document: Any) -> None:

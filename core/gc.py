@@ -10,12 +10,13 @@ from llmcloud.core import job as jobs
 from llmcloud.core.provider import Leftover
 from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
 from llmcloud.runtime import journal, status
-from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.errors import NotFound, Unreadable
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.store import ObjectStore
 
@@ -35,6 +36,7 @@ class Found:
     def remove(self) -> None:
         """Remove it; what is gone already is removed."""
         if self.compute and self.leftover.kind == journal.MACHINES:
+            jobs.reconcile(self.store, self.leftover.id, self.compute)  # while one can still see it
             self.compute.delete(self.leftover.id)
             journal.close(self.store, self.leftover.id)
         elif self.compute:
@@ -88,21 +90,26 @@ def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:
     sorted_ = _Sorted()
     for job_id in jobs.ids(store):
         try:
-            job = jobs.read(store, job_id)
+            _sort_one(sorted_, store, jobs.read(store, job_id), computes)
         except NotFound:
             continue
-        compute = computes.get(job.provider)
-        found = _status(store, job_id, compute)
-        is_early = found is None or found.state in BEFORE_MACHINES
-        if compute and is_early and is_cut_off(store, compute, job):
-            sorted_.cut_off.append(job_id)
-        elif found is None or not found.state.is_final:
-            sorted_.live.add(job_id)
-        elif _may_be_resumed(found):
-            sorted_.resumable.add(job_id)
-        if compute and job_id not in sorted_.live and journal.pending(store, job_id):
-            sorted_.unaccounted.append((job_id, compute))
+        except Unreadable:
+            sorted_.live.add(job_id)  # for all we know: what it has stays
     return sorted_
+
+
+def _sort_one(sorted_: _Sorted, store: ObjectStore, job: Job, computes: dict[str, Compute]) -> None:
+    compute = computes.get(job.provider)
+    found = _status(store, job.id, compute)
+    is_early = found is None or found.state in BEFORE_MACHINES
+    if compute and is_early and is_cut_off(store, compute, job):
+        sorted_.cut_off.append(job.id)
+    elif found is None or not found.state.is_final:
+        sorted_.live.add(job.id)
+    elif _may_be_resumed(found):
+        sorted_.resumable.add(job.id)
+    if compute and job.id not in sorted_.live and journal.pending(store, job.id):
+        sorted_.unaccounted.append((job.id, compute))
 
 
 def _status(store: ObjectStore, job_id: str, compute: Compute | None) -> Status | None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime import layout, status
-from llmcloud.runtime.errors import NotFound, StoreGone
+from llmcloud.runtime.documents import known, reading
+from llmcloud.runtime.errors import NotFound, StoreGone, Unreadable
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
@@ -53,14 +54,14 @@ class Job:
         return json.dumps(fields, indent=1).encode()
 
     @classmethod
-    def from_json(cls, data: bytes) -> Job:
-        """Read the document."""
+    def from_json(cls, data: bytes, where: str = "") -> Job:
+        """Read the document; fields of a newer version are passed over."""
         from llmcloud.runtime.task import Task
 
-        found = json.loads(data)
-        task = Task.from_json(json.dumps(found["task"]).encode())
-        names = set(cls.__dataclass_fields__) - {"task"}
-        return cls(task=task, **{name: found[name] for name in names})
+        with reading("The document of a job", where):
+            fields = known(cls, json.loads(data))
+            task = Task.from_json(json.dumps(fields["task"]).encode())
+            return cls(**{**fields, "task": task})
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def new_id(name: str) -> str:
 
 def read(store: ObjectStore, job_id: str) -> Job:
     """Return a job's document."""
-    return Job.from_json(store.get(layout.job_document(job_id)).data)
+    key = layout.job_document(job_id)
+    return Job.from_json(store.get(key).data, key)
 
 
 def ids(store: ObjectStore) -> list[str]:
@@ -204,7 +206,7 @@ def _newest(store: ObjectStore, job_ids: list[str]) -> str:
 def _created_at(store: ObjectStore, job_id: str) -> str:
     try:
         return status.read(store, job_id).created_at
-    except NotFound:
+    except (NotFound, Unreadable):
         return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.metrics.metric import Metric
+from llmcloud.runtime.metrics.metric import read_lines
 from llmcloud.runtime.segments import Position, read_from
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def latest(
             for segment in segments[-1:]:
                 start = max(0, segment.size - tail_bytes)
                 lines = store.read(segment.key, start, tail_bytes).splitlines()
-                for line in lines[1:] if start else lines:  # the first one may be cut
-                    found |= Metric.from_json(line).to_document()
+                for metric in read_lines(lines[1:] if start else lines):  # the first may be cut
+                    found |= metric.to_document()
             if found:
                 return found
     return {}
@@ -59,5 +59,5 @@ class MetricsReader:
         at = self._at.get((attempt, rank), Position())
         for chunk, after in read_from(self._store, prefix, at):
             self._at[attempt, rank] = after
-            for line in chunk.splitlines():
-                self.history.add(Metric.from_json(line))
+            for metric in read_lines(chunk.splitlines()):
+                self.history.add(metric)

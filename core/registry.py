@@ -38,8 +38,8 @@ def available() -> list[str]:
 
 def compute(name: str, home: Home, providers: dict[str, Registered] = PROVIDERS) -> Compute:
     """Return a provider's Compute; UsageError when this version or this install lacks it."""
-    registered = providers[name]
-    if not _exists(registered.module):
+    registered = providers.get(name)
+    if registered is None or not _exists(registered.module):
         raise UsageError(
             f"The provider {name} is not in this version.",
             fix=f"Use one of: {', '.join(available())} (e.g. --set provider=local).",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime import layout, process, status
+from llmcloud.runtime.documents import known, reading
 from llmcloud.runtime.errors import Conflict, NotFound
 from llmcloud.runtime.process import Identity
 from llmcloud.runtime.status import State, Status
@@ -46,13 +47,23 @@ class Reservation:
         me = process.identify(os.getpid())
         return cls(job, digest, socket.gethostname(), me.pid, me.started, time.time())
 
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Reservation:
+        """Read a reservation; fields of a newer version are passed over."""
+        with reading("The reservation of a name", where):
+            return cls(**known(cls, json.loads(data)))
+
+    def to_json(self) -> bytes:
+        """Return the reservation as it lies in the store."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
     @property
     def is_held(self) -> bool:
         """Tell whether whoever made it is still at work."""
         if self.host == socket.gethostname():
             identity = Identity(self.pid, self.started)
             return identity != process.identify(os.getpid()) and identity.is_alive
-        return time.time() - self.at_s < ELSEWHERE_S
+        return abs(time.time() - self.at_s) < ELSEWHERE_S  # a clock may jump, either way
 
 
 def reserve(store: ObjectStore, compute: Compute, name: str, wanted: Reservation) -> str:
@@ -64,15 +75,15 @@ def reserve(store: ObjectStore, compute: Compute, name: str, wanted: Reservation
     key = layout.name(name)
     while True:
         try:
-            store.put(key, _to_json(wanted), if_absent=True)
+            store.put(key, wanted.to_json(), if_absent=True)
         except Conflict:
             blob = store.get(key)
         else:
             return wanted.job
-        former = Reservation(**json.loads(blob.data))
+        former = Reservation.from_json(blob.data, key)
         ours = dataclasses.replace(wanted, job=_job_to_submit(store, compute, former, wanted))
         try:
-            store.put(key, _to_json(ours), if_match=blob.etag)
+            store.put(key, ours.to_json(), if_match=blob.etag)
         except Conflict:
             continue
         return ours.job
@@ -82,8 +93,9 @@ def is_cut_off(store: ObjectStore, compute: Compute, job: Job) -> bool:
     """Tell whether a job has no machines and nobody is at work on a submit to get it some."""
     if jobs.has_machines(compute, job):
         return False
+    key = layout.name(job.name)
     try:
-        found = Reservation(**json.loads(store.get(layout.name(job.name)).data))
+        found = Reservation.from_json(store.get(key).data, key)
     except NotFound:
         return True
     return found.job != job.id or not found.is_held
@@ -132,7 +144,3 @@ def _in_use(job: str, state: str) -> UsageError:
         f"The name is in use: {job} is {state}.",
         fix=f"llmcloud logs -f {job}, or llmcloud cancel {job}, or submit with --set name=OTHER.",
     )
-
-
-def _to_json(reservation: Reservation) -> bytes:
-    return json.dumps(dataclasses.asdict(reservation)).encode()

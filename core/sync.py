@@ -23,7 +23,7 @@ from llmcloud.core import transfer
 from llmcloud.core.errors import UsageError
 from llmcloud.core.ignore import UNREADABLE, walk
 from llmcloud.core.transfer import Download, Meter, Progress
-from llmcloud.runtime import layout
+from llmcloud.runtime import documents, layout
 from llmcloud.runtime.checkpoints.upload import digest_of
 from llmcloud.runtime.errors import Conflict, Failure, NotFound, StoreFull, StoreGone
 
@@ -329,6 +329,7 @@ def _change_index(store: ObjectStore, prefix: str, changes: dict[str, Known | No
 
 def _parse_index(data: bytes) -> dict[str, Known]:
     try:
-        return {name: Known(**each) for name, each in json.loads(data).items()}
+        found = json.loads(data).items()
+        return {name: Known(**documents.known(Known, each)) for name, each in found}
     except (ValueError, TypeError, AttributeError):
         return {}

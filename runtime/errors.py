@@ -66,6 +66,10 @@ class Unavailable(Failure):
     """The service or the disk did not answer as it should; trying again may help."""
 
 
+class Unreadable(Failure):
+    """A document in the store is damaged, or means something in another version only."""
+
+
 class StoreFull(Unavailable):
     """No space is left where the store lies."""
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout, status
+from llmcloud.runtime.documents import known, reading
 from llmcloud.runtime.errors import Conflict
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def advance(store: ObjectStore, entry: Resource, stage: Stage) -> None:
     """Write down what became of an entry; a later stage never gives way to an earlier one."""
     while True:
         blob = store.get(entry.key)
-        current = _from_json(blob.data)
+        current = _from_json(blob.data, entry.key)
         if STAGES.index(current.stage) >= STAGES.index(stage):
             return
         try:
@@ -91,13 +92,14 @@ def pending(store: ObjectStore, job: str) -> list[Resource]:
 def read(store: ObjectStore, job: str) -> list[Resource]:
     """Return a job's entries in the order in which they were intended."""
     keys = [entry.key for entry in store.objects(layout.journals(job))]
-    return [_from_json(store.get(key).data) for key in keys]
+    return [_from_json(store.get(key).data, key) for key in keys]
 
 
 def _to_json(entry: Resource) -> bytes:
     return json.dumps(asdict(entry)).encode()
 
 
-def _from_json(data: bytes) -> Resource:
-    found = json.loads(data)
-    return Resource(**{**found, "stage": Stage(found["stage"])})
+def _from_json(data: bytes, key: str) -> Resource:
+    with reading("The journal of a job", key):
+        fields = known(Resource, json.loads(data))
+        return Resource(**{**fields, "stage": Stage(fields["stage"])})

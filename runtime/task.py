@@ -5,6 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from llmcloud.runtime.documents import known, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True)
@@ -73,17 +81,22 @@ class Task:
     @classmethod
     def from_json(cls, data: bytes) -> Task:
         """Read a task; fields of a newer version are passed over."""
-        found = json.loads(data)
-        known = {each.name for each in dataclasses.fields(cls)}
-        fields = {key: value for key, value in found.items() if key in known}
-        return cls(
-            **{
-                **fields,
-                "roles": tuple(fields["roles"]),
-                "data": tuple(DataSource(**each) for each in fields["data"]),
-                "secrets": tuple(fields["secrets"]),
-                "checkpoints": CheckpointPolicy(**fields["checkpoints"]),
-                "outputs": tuple(fields["outputs"]),
-                "metrics": tuple(MetricPattern(**each) for each in fields["metrics"]),
-            }
-        )
+        with reading("The task of a job"):
+            fields = known(cls, json.loads(data))
+            return cls(
+                **{
+                    **fields,
+                    "roles": tuple(fields.get("roles", cls.roles)),
+                    "data": _each(DataSource, fields.get("data", ())),
+                    "secrets": tuple(fields.get("secrets", ())),
+                    "checkpoints": CheckpointPolicy(
+                        **known(CheckpointPolicy, fields.get("checkpoints", {}))
+                    ),
+                    "outputs": tuple(fields.get("outputs", ())),
+                    "metrics": _each(MetricPattern, fields.get("metrics", ())),
+                }
+            )
+
+
+def _each(kind: type[Part], found: Iterable[Mapping[str, Any]]) -> tuple[Part, ...]:
+    return tuple(kind(**known(kind, each)) for each in found)

@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from llmcloud.runtime.documents import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,8 +57,8 @@ class Usage:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Usage:
         """Read a sample; fields of a newer version are passed over."""
-        gpus = tuple(Gpu(**_known(Gpu, each)) for each in document.get("gpus", ()))
-        return cls(**{**_known(cls, document), "gpus": gpus})
+        gpus = tuple(Gpu(**known(Gpu, each)) for each in document.get("gpus", ()))
+        return cls(**{**known(cls, document), "gpus": gpus})
 
 
 class Sampler:
@@ -233,10 +235,6 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
-
-
-def _known(kind: type[Gpu | Usage], document: Mapping[str, Any]) -> dict[str, Any]:
-    return {each.name: document[each.name] for each in fields(kind) if each.name in document}
 
 
 def _number(text: str) -> float | None:

@@ -17,6 +17,7 @@ from llmcloud.runtime import layout, status
 from llmcloud.runtime.checkpoints import manifest as manifests
 from llmcloud.runtime.checkpoints.manifest import Manifest, ShippedFile, ShippedLink
 from llmcloud.runtime.checkpoints.upload import Standing, write_complete
+from llmcloud.runtime.documents import known, reading
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class Gathering:
         for entry in self.store.objects(layout.checkpoint_parts(self.job, step)):
             if entry.key.endswith(".json"):
                 if entry not in self._read:
-                    self._read[entry] = _read_part(self.store.get(entry.key).data)
+                    self._read[entry] = _read_part(self.store.get(entry.key).data, entry.key)
                 part = self._read[entry]
                 if part.attempt == self.attempt:
                     found[part.rank] = part
@@ -135,10 +136,13 @@ def merge(parts: dict[int, tuple[ShippedFile, ...]]) -> tuple[ShippedFile, ...]:
 
 def requested(store: ObjectStore, job: str, attempt: int) -> Request | None:
     """Return what node 0 of this attempt asked for last, or None."""
+    key = layout.checkpoint_wanted(job, attempt)
     try:
-        return Request(**json.loads(store.get(layout.checkpoint_wanted(job, attempt)).data))
+        data = store.get(key).data
     except NotFound:
         return None
+    with reading("A request for a checkpoint", key):
+        return Request(**known(Request, json.loads(data)))
 
 
 def part_folder(rank: int) -> str:
@@ -152,7 +156,8 @@ def write_part(store: ObjectStore, job: str, step: int, part: Part) -> None:
     store.put(key, json.dumps(dataclasses.asdict(part)).encode())
 
 
-def _read_part(data: bytes) -> Part:
-    found = json.loads(data)
-    files = tuple(ShippedFile(**each) for each in found["files"])
-    return Part(found["rank"], found["attempt"], files)
+def _read_part(data: bytes, key: str) -> Part:
+    with reading("A part of a checkpoint", key):
+        found = json.loads(data)
+        files = tuple(ShippedFile(**known(ShippedFile, each)) for each in found["files"])
+        return Part(found["rank"], found["attempt"], files)

@@ -7,6 +7,10 @@ import math
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 NAME_CHARS_MAX = 100
 NAMES_CACHED = 1024
@@ -79,6 +83,16 @@ class Metric:
         ts = found.pop("ts")
         values = {name: _value(value) for name, value in found.items() if value is not None}
         return cls(ts, counts["step"], values, counts["total"])
+
+
+def read_lines(lines: Iterable[bytes]) -> Iterator[Metric]:
+    """Yield the metrics of some lines; a line that is none is passed over."""
+    for line in lines:
+        try:
+            metric = Metric.from_json(line)
+        except (ValueError, RecursionError):
+            continue
+        yield metric
 
 
 def plain(value: float) -> float | str:

@@ -16,7 +16,7 @@ from tests.rig.stores import STORES
 from tests.rig.workers import Worker, results
 
 from llmcloud.runtime import layout, status
-from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
+from llmcloud.runtime.errors import Conflict, NotFound, Unreadable
 from llmcloud.runtime.status import FINAL, ORDER, State, Status
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def test_a_status_that_is_torn_or_too_new_is_a_clear_failure(
     store: ObjectStore, document: bytes
 ) -> None:
     store.put(layout.status("torn"), document)
-    with pytest.raises(Unavailable, match="status of a job can't be read"):
+    with pytest.raises(Unreadable, match="status of a job can't be read"):
         status.read(store, "torn")
 
 
