@@ -53,6 +53,15 @@ class LazyGroup(TyperGroup):
         name, _, rest = super().resolve_command(ctx, args)
         return name, None if name is None else _load(name), rest
 
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever read our output has gone, which is no error (typer would exit with 1); keep
+            # the interpreter from failing at its last flush.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
 
 def _load(name: str) -> Any:
     module, attribute, text = COMMANDS[name]
@@ -113,10 +122,6 @@ def guarded(command: Callable[[], object]) -> int:
         return failure.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep the interpreter from failing at its last flush.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except SystemExit as exiting:
         return exiting.code if isinstance(exiting.code, int) else int(bool(exiting.code))
     except Exception:  # noqa: BLE001  a bug of ours: say so, with what is needed to mend it

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from llmcloud.core.errors import Problem, SpecError
 from llmcloud.core.ignore import walk
+from llmcloud.runtime.errors import NotFound, PermissionDenied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,12 @@ def pack(folder: Path, exclude: Sequence[str], max_bytes: int, target: Path) -> 
     Raises SpecError when the folder is missing, holds more than `max_bytes`, or has files that
     can't be read: a job without them would fail later, on a machine that costs.
     """
-    entries = list(walk(folder, exclude))
+    try:
+        entries = list(walk(folder, exclude))
+    except (NotFound, PermissionDenied) as failure:
+        raise _refused(
+            folder, failure.what.rstrip("."), "Paths are relative to the job file"
+        ) from failure
     _check_size(folder, entries, max_bytes)
     travelling, warnings = _sorted_out(folder, entries)
     with target.open("wb") as raw:

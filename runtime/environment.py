@@ -66,11 +66,15 @@ def prepare(
             return folder
         shutil.rmtree(folder, ignore_errors=True)
         make = [sys.executable, "-m", "venv", "--system-site-packages", str(folder)]
-        exit_code = run(shlex.join(make), None) or run(setup.script, folder)
-        if exit_code:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise SetupFailed(exit_code)
-        (folder / READY).touch()
+        try:
+            exit_code = run(shlex.join(make), None) or run(setup.script, folder)
+            if exit_code == 0:
+                (folder / READY).touch()
+        finally:
+            if not (folder / READY).exists():
+                shutil.rmtree(folder, ignore_errors=True)
+    if exit_code:
+        raise SetupFailed(exit_code)
     return folder
 
 
