@@ -154,7 +154,7 @@ class Bench:
             pid = int(proc.name)
             try:
                 environ = (proc / "environ").read_bytes().split(b"\0")
-                argv = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                argv = (proc / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             except OSError:
                 continue
             tags = [
