@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from llmcloud.core.watch import Snapshot
 
 RESIZE_S = 0.1  # how soon a terminal of another size has a picture of its size
-LINES_BELOW = 3  # of the last picture: how the job ended, and the prompt
+LINES_BELOW = 6  # of the last picture: how the job ended, what to do, the prompt
 
 
 @dataclass
@@ -27,11 +28,12 @@ class Screen:
     _console: Console
     _live: Live
     _seen: Snapshot | None = None
+    _size: tuple[int, int] = (0, 0)
 
     @classmethod
     def open(cls) -> Screen | None:
         """Return the terminal of stdout; None for one that can only print lines."""
-        console = Console(highlight=False, soft_wrap=False)
+        console = Console(file=sys.stdout, highlight=False)
         if console.is_dumb_terminal:
             return None
         live = Live(
@@ -57,14 +59,17 @@ class Screen:
     def show(self, seen: Snapshot, note: str) -> None:
         """Draw a snapshot."""
         self._seen = seen
-        self._live.update(Picture(seen, note), refresh=True)
+        self._live.update(Picture(seen, note))
+        self._draw()
 
     def wait(self, seconds: float) -> None:
         """Let time pass; draws again when the terminal has another size."""
         until_s = time.monotonic() + seconds
-        size = self._console.size
         while (left_s := until_s - time.monotonic()) > 0:
             time.sleep(min(RESIZE_S, left_s))
-            if self._console.size != size:
-                size = self._console.size
-                self._live.refresh()
+            if self._console.size != self._size:
+                self._draw()
+
+    def _draw(self) -> None:
+        self._size = self._console.size
+        self._live.refresh()
