@@ -92,4 +92,4 @@ class OpenJob:
 
     def status(self) -> Status:
         """Return the state as everyone together sees it."""
-        return self.observe().status
+        return jobs.observe_status(self.store, self.id, self.compute)

@@ -52,7 +52,7 @@ def _is_over(store: ObjectStore, compute: Compute, job: Job) -> bool:
     """Tell whether nothing of a job is at work any more, its machines' own tidying up included."""
     if is_cut_off(store, compute, job):
         return True
-    ended = jobs.observe(store, job.id, compute).status.state.is_final
+    ended = jobs.observe_status(store, job.id, compute).state.is_final
     return ended and not jobs.has_machines(compute, job)
 
 

@@ -115,7 +115,7 @@ def _sort_one(sorted_: _Sorted, store: ObjectStore, job: Job, computes: dict[str
 def _status(store: ObjectStore, job_id: str, compute: Compute | None) -> Status | None:
     """Return a job's status; None before its first one."""
     try:
-        return jobs.observe(store, job_id, compute).status
+        return jobs.observe_status(store, job_id, compute)
     except NotFound:
         return None
 

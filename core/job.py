@@ -138,27 +138,27 @@ def find(store: ObjectStore, wanted: str) -> str:
 
 
 def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
+    """Ask all who know something of a job: the store, its nodes, the provider (as below)."""
+    from llmcloud.runtime import heartbeat
+
+    found, machines = _ask(store, job_id, compute)
+    beats = heartbeat.read_all(store, job_id, found.attempt)
+    price = read(store, job_id).plan.get("price_usd_per_hour") or 0.0
+    return View(found, machines, beats, price)
+
+
+def observe_status(store: ObjectStore, job_id: str, compute: Compute | None) -> Status:
     """Merge what the store says of a job with what the provider says of its machines.
 
     A job that should be at work and has no machine left is lost; a provider that could not be
     asked (`compute` None, or UNKNOWN machines) changes nothing.
     """
-    from llmcloud.runtime import heartbeat
-
-    found = _status(store, job_id)
-    beats = heartbeat.read_all(store, job_id, found.attempt)
-    job = read(store, job_id)
-    machines: list[Machine] = []
-    if compute and not found.state.is_final:
-        machines = compute.describe(job_id, job.task.nodes)
-        found = _merged(_status(store, job_id), machines)
-    price = job.plan.get("price_usd_per_hour") or 0.0
-    return View(found, machines, beats, price)
+    return _ask(store, job_id, compute)[0]
 
 
 def reconcile(store: ObjectStore, job_id: str, compute: Compute) -> Status:
     """Write down that a job is lost when it is, so that it can be resumed or replaced."""
-    seen = observe(store, job_id, compute).status
+    seen = observe_status(store, job_id, compute)
 
     def lost(now: Status) -> Status | None:
         return seen if now.attempt == seen.attempt and seen.state is State.LOST else None
@@ -170,6 +170,14 @@ def has_machines(compute: Compute, job: Job) -> bool:
     """Tell whether the provider knows of a machine of a job that is not gone."""
     machines = compute.describe(job.id, job.task.nodes)
     return any(not machine.is_gone for machine in machines)
+
+
+def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Status, list[Machine]]:
+    found = _status(store, job_id)
+    if compute is None or found.state.is_final:
+        return found, []
+    machines = compute.describe(job_id, read(store, job_id).task.nodes)
+    return _merged(_status(store, job_id), machines), machines
 
 
 def _status(store: ObjectStore, job_id: str) -> Status:

@@ -53,7 +53,7 @@ def _in_store(
             if not seen.state.is_final:
                 from llmcloud.core import metrics
 
-                seen = jobs.observe(store, job_id, _provider_of(seen, compute)).status
+                seen = jobs.observe_status(store, job_id, _provider_of(seen, compute))
                 latest = metrics.latest(store, job_id, LATEST_BYTES)
         except NotFound:
             continue  # its submit was cut off before its first state

@@ -140,11 +140,15 @@ class Watch:
 
     def _look_at_peers(self) -> None:
         """Node 0 looks at all, the others at node 0: one that ended badly ends the attempt."""
-        beats = self.peers.refresh()
-        ranks = range(1, self._watched.task.nodes) if self._watched.rank == 0 else [0]
-        for rank in ranks:
-            beat = beats.get(rank)
-            if beat and beat.phase is Phase.ENDED and beat.outcome is not Outcome.SUCCEEDED:
+        watched = self._watched
+        if watched.rank == 0:
+            beats = self.peers.refresh()
+            if any(rank in beats for rank in self.peers.lost()):
+                self._stop.ask(Reason.STOPPED)  # one that never came is waited for by the meeting
+            seen = [beat for rank, beat in beats.items() if rank]
+        else:
+            first = heartbeat.read(watched.store, watched.task.job, watched.attempt, 0)
+            seen = [first] if first else []
+        for beat in seen:
+            if beat.phase is Phase.ENDED and beat.outcome is not Outcome.SUCCEEDED:
                 self._stop.ask(Reason.STOPPED)
-        if self._watched.rank == 0 and any(rank in beats for rank in self.peers.lost()):
-            self._stop.ask(Reason.STOPPED)  # one that never came is waited for by the meeting
