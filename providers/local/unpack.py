@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import zipfile
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
@@ -30,6 +29,8 @@ def unpack(store: ObjectStore, digest: str, environments: Path) -> Path:
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / READY).exists():
+            import zipfile  # seldom needed: once a version
+
             shutil.rmtree(folder, ignore_errors=True)
             archive = folder.with_suffix(".pyz")
             if store.get_file(layout.runtime(digest), archive) != digest:
