@@ -28,7 +28,7 @@ def doctor(
         )
     session = Session.open()
     if fix:
-        session.home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        session.home.create()
         session.store.create()
     findings = session.compute(provider).check()
     if as_json:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from llmcloud.runtime.errors import Failure, PermissionDenied
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,6 +32,22 @@ class Home:
 
         config = platformdirs.user_config_path("llmcloud", appauthor=False)
         return cls(platformdirs.user_data_path("llmcloud", appauthor=False), config / "config.yaml")
+
+    def create(self) -> None:
+        """Make the folder, for its owner alone; Failure when it can't be made."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise self.unusable(error) from error
+
+    def unusable(self, error: OSError) -> Failure:
+        """Return what to raise when nothing can be written here."""
+        kind = PermissionDenied if isinstance(error, PermissionError) else Failure
+        return kind(
+            f"The folder of local state can't be written: {error.strerror}.",
+            where=str(self.root),
+            fix=f"Choose another one with {HOME_VARIABLE}.",
+        )
 
     @property
     def store_url(self) -> str:

@@ -5,6 +5,7 @@ Losing this file loses nothing: `--store URL` reaches any store.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from typing import TYPE_CHECKING
 
@@ -20,12 +21,17 @@ FILE = "stores.json"
 
 def remember(home: Home, url: str) -> None:
     """Have later commands look in this store, too."""
-    known = urls(home)
-    if url not in known:
-        home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = home.root / f".{FILE}.new"
-        fresh.write_text(json.dumps([*known, url]))
-        fresh.replace(home.root / FILE)
+    if url in urls(home):
+        return
+    home.create()
+    fresh = home.root / f".{FILE}.new"
+    try:
+        with (home.root / f".{FILE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # others may add theirs just now
+            fresh.write_text(json.dumps([*urls(home), url]))
+            fresh.replace(home.root / FILE)
+    except OSError as error:
+        raise home.unusable(error) from error
 
 
 def urls(home: Home) -> list[str]:
