@@ -114,14 +114,9 @@ def _check_size(folder: Path, entries: list[WalkEntry], max_bytes: int) -> None:
 
 
 def _sorted_out(folder: Path, entries: list[WalkEntry]) -> tuple[list[WalkEntry], list[str]]:
-    unreadable = [
-        entry.name
-        for entry in entries
-        if not entry.is_link and not entry.problem and not os.access(entry.path, os.R_OK)
-    ]
+    unreadable = [entry.name for entry in entries if entry.is_unreadable]
     travelling = [entry for entry in entries if not entry.problem]
     odd = [entry for entry in entries if entry.problem]
-    unreadable += [entry.name for entry in odd if "read" in entry.problem]
     if unreadable:
         raise _refused(
             folder,

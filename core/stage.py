@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 from llmcloud.core.errors import Problem, SpecError
 from llmcloud.core.ignore import walk
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.errors import Failure
 from llmcloud.runtime.task import DataSource
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ READ_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Upload:
-    """A file of this machine and the key that it gets."""
+    """A file of this machine, the key that it gets, and the SHA-256 that it had when looked at."""
 
     path: Path
     key: str
     size_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,14 @@ def data_trees(loaded: LoadedSpec) -> list[DataTree]:
 def upload(store: ObjectStore, uploads: list[Upload], tell: Callable[[Upload], None]) -> None:
     """Upload what the store does not have yet: a key that names a digest never changes."""
     for each in uploads:
-        if not store.exists(each.key):
-            tell(each)
-            store.put_file(each.key, each.path)
+        if store.exists(each.key):
+            continue
+        tell(each)
+        if store.put_file(each.key, each.path) != each.sha256:
+            store.delete(each.key)  # or it would stand for what it is not
+            raise Failure(
+                "A file changed while it was uploaded.", where=str(each.path), fix="Submit again."
+            )
 
 
 def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
@@ -69,31 +75,33 @@ def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
         raise _refused(loaded, number, f"there is no {path}", "Paths are relative to the job file")
     if data.mode == "mount":
         return DataTree((), DataSource("file://" + quote(str(path)), data.target, data.mode))
-    return _file(path, data) if path.is_file() else _folder(path, data)
+    return _file(path, data) if path.is_file() else _folder(loaded, number, path)
 
 
 def _file(path: Path, data: Data) -> DataTree:
-    key = layout.data(_digest(path)) + path.name
-    return DataTree(
-        (Upload(path, key, path.stat().st_size),), DataSource(key, data.target, data.mode)
+    sha256 = _digest(path)
+    key = layout.data(sha256) + path.name
+    upload = Upload(path, key, path.stat().st_size, sha256)
+    return DataTree((upload,), DataSource(key, data.target, data.mode))
+
+
+def _folder(loaded: LoadedSpec, number: int, path: Path) -> DataTree:
+    data = loaded.spec.data[number]
+    entries, warnings, digests = [], [], {}
+    for entry in walk(path):
+        if entry.is_unreadable:
+            said = f"{path / entry.name} can't be read"
+            raise _refused(loaded, number, said, "chmod u+r it, or name it in .llmcloudignore")
+        if entry.problem or entry.is_link:
+            said = entry.problem or "it is a link"
+            warnings.append(f"{path / entry.name} does not travel: {said}.")
+            continue
+        digests[entry.name] = _digest(entry.path)
+        entries.append(entry)
+    prefix = layout.data(hashlib.sha256(json.dumps(digests).encode()).hexdigest())
+    uploads = tuple(
+        Upload(e.path, prefix + e.name, e.stat.st_size, digests[e.name]) for e in entries
     )
-
-
-def _folder(path: Path, data: Data) -> DataTree:
-    entries, warnings, names = [], [], {}
-    try:
-        for entry in walk(path):
-            if entry.problem or entry.is_link:
-                warnings.append(
-                    f"{path / entry.name} does not travel: {entry.problem or 'a link'}."
-                )
-                continue
-            names[entry.name] = _digest(entry.path)
-            entries.append(entry)
-    except NotFound:
-        warnings.append(f"{path} vanished while it was read.")
-    prefix = layout.data(hashlib.sha256(json.dumps(names).encode()).hexdigest())
-    uploads = tuple(Upload(e.path, prefix + e.name, e.stat.st_size) for e in entries)
     return DataTree(uploads, DataSource(prefix, data.target, data.mode), tuple(warnings))
 
 

@@ -49,10 +49,13 @@ def run(submission: Submission) -> Job:
     """Submit a job and return it once its machines have been asked for."""
     values = secrets(submission.loaded.spec.secrets, submission.environ)
     submission.store.create()
-    with tempfile.TemporaryDirectory(prefix="llmcloud-") as scratch:
-        prepared = _prepare(submission, Path(scratch))
-        job = _write_down(submission, prepared)
-        _stage(submission, job, prepared)
+    try:
+        with tempfile.TemporaryDirectory(prefix="llmcloud-") as scratch:
+            prepared = _prepare(submission, Path(scratch))
+            job = _write_down(submission, prepared)
+            _stage(submission, job, prepared)
+    except OSError as error:
+        raise _not_packed(error) from error
     launch(submission.store, submission.compute, job, values)
     return job
 
@@ -85,6 +88,15 @@ def launch(store: ObjectStore, compute: Compute, job: Job, values: Mapping[str, 
 
         status.change(store, job.id, failed)
         raise
+
+
+def _not_packed(error: OSError) -> Failure:
+    """Return what to raise when a file went while it was read, or the scratch disk is full."""
+    return Failure(
+        f"The code and data can't be packed: {error.strerror or error}.",
+        where=str(error.filename or tempfile.gettempdir()),
+        fix="Submit again; TMPDIR names the folder that the code is packed in.",
+    )
 
 
 @dataclass(frozen=True)
@@ -151,7 +163,7 @@ def _job(submission: Submission, prepared: _Prepared, job_id: str) -> Job:
 
 
 def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
-    store = submission.store
+    store, code = submission.store, prepared.code
     first = Status(
         job=job.id,
         name=job.name,
@@ -165,10 +177,8 @@ def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
         status.begin(store, first)
     status.advance(store, job.id, 1, State.STAGING)
     uploads = [
-        stage.Upload(
-            prepared.code.path, layout.code(prepared.code.digest), prepared.code.size_bytes
-        ),
-        stage.Upload(prepared.runtime, layout.runtime(job.runtime), 0),
+        stage.Upload(code.path, layout.code(code.digest), code.size_bytes, code.digest),
+        stage.Upload(prepared.runtime, layout.runtime(job.runtime), 0, job.runtime),
         *(each for tree in prepared.trees for each in tree.uploads),
     ]
 
