@@ -12,9 +12,11 @@ from llmcloud.cli.progress import bar
 from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
 from llmcloud.core.errors import UsageError
 from llmcloud.core.location import Location, locate
+from llmcloud.runtime.status import rfc3339
 
 if TYPE_CHECKING:
     from llmcloud.core.sync import Summary
+    from llmcloud.runtime.store import Entry
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -98,13 +100,15 @@ def list_data(
     if place and not entries:
         raise NotFound(f"There is nothing in {place}.", where=where.url, fix="llmcloud data list")
     if as_json:
-        output.emit(
-            [{"name": name, "size": e.size, "modified_at": e.modified_at} for name, e in entries]
-        )
+        output.emit([_document(name, entry) for name, entry in entries])
         return
     print(render.table([[render.size(e.size), name] for name, e in entries], ["SIZE", "NAME"]))  # noqa: T201
     total = sum(entry.size for _, entry in entries)
     output.say(f"{len(entries)} objects, {render.size(total)}, {where.url}")
+
+
+def _document(name: str, entry: Entry) -> dict[str, Any]:
+    return {"name": name, "size": entry.size, "modified_at": rfc3339(entry.modified_at)}
 
 
 @app.command()

@@ -22,8 +22,9 @@ def validate(file: FileArgument, overrides: SetOption = None, as_json: JsonOptio
         output.say(f"{file} is valid.")
 
 
-def schema() -> None:
+def schema(as_json: JsonOption = False) -> None:
     """Print the JSON Schema of a job file, for editors to check and complete it."""
+    output.json_mode(as_json)  # it is JSON anyway
     from llmcloud.core.spec.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))  # noqa: T201
