@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from llmcloud.runtime.task import Task
 
-TF_ROLES = {"chief", "worker", "ps", "evaluator"}
-
 
 @dataclass(frozen=True)
 class Peer:
@@ -65,8 +63,13 @@ def variables(task: Task, place: Place) -> dict[str, str]:
     if set(task.roles) != {"worker"}:
         found["TF_CONFIG"] = tf_config(task, place)
     for name, value in task.hyperparameters.items():
-        found["LLMCLOUD_HP_" + re.sub(r"\W", "_", name).upper()] = _text(value)
+        found[hyperparameter_variable(name)] = _text(value)
     return found
+
+
+def hyperparameter_variable(name: str) -> str:
+    """Return the environment variable that carries a hyperparameter."""
+    return "LLMCLOUD_HP_" + re.sub(r"\W", "_", name).upper()
 
 
 def tf_config(task: Task, place: Place) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from llmcloud.core.spec.fields import Finding
+from llmcloud.runtime.launch import hyperparameter_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,7 +50,7 @@ def _odd_names(spec: JobSpec) -> Iterator[Finding]:
                 yield Finding(f"{name}: llmcloud sets {RESERVED}… itself", "Rename it", key)
     for name in sorted(set(spec.secrets) & set(spec.env)):
         yield Finding(f"{name} is in env too", "Keep it in one of the two", "secrets")
-    yield from _repeated("hyperparameters", map(variable_of, spec.hyperparameters))
+    yield from _repeated("hyperparameters", map(hyperparameter_variable, spec.hyperparameters))
     yield from _repeated("data", (each.target for each in spec.data))
     yield from _repeated("secrets", spec.secrets)
 
@@ -58,9 +59,3 @@ def _repeated(key: str, names: Iterable[str]) -> Iterator[Finding]:
     for name, count in Counter(names).items():
         if count > 1:
             yield Finding(f"{name} is there {count} times", "Rename or remove one", key)
-
-
-def variable_of(hyperparameter: str) -> str:
-    """Return the environment variable that carries a hyperparameter."""
-    name = hyperparameter.upper().replace("-", "_").replace(".", "_")
-    return f"{RESERVED}HP_{name}"

@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout, status
@@ -301,5 +300,5 @@ def _is_newer(sighting: Sighting, newest: Manifest | None) -> bool:
         return True
     if sighting.candidate.step is not None:
         return sighting.candidate.step > newest.step
-    created_at = datetime.fromisoformat(newest.created_at.replace("Z", "+00:00")).timestamp()
-    return max(file.mtime_ns for file in sighting.candidate.files) / 1e9 > created_at
+    created_at_s = status.epoch_s(newest.created_at)
+    return max(file.mtime_ns for file in sighting.candidate.files) / 1e9 > created_at_s

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
+
+from llmcloud.runtime.status import epoch_s
 
 if TYPE_CHECKING:
     from llmcloud.runtime.metrics.metric import Metric
@@ -132,6 +133,6 @@ class _Curve:
 def _epoch_s(ts: str) -> float:
     """Return seconds since the epoch; 0 for a time that is none."""
     try:
-        return datetime.fromisoformat(ts.replace("Z", "+00:00")).timestamp()
+        return epoch_s(ts)
     except (ValueError, OverflowError):
         return 0.0
