@@ -106,6 +106,11 @@ def look(state: State, stream: TextIO) -> str:
     return output.paint(f"{sign} {state.value}", f"\x1b[{CODES[color]}m", stream)
 
 
+def one_line(text: str) -> str:
+    """Return a text without line breaks and what else could upset a terminal."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
 def number(value: float) -> str:
     """Return a number in few characters: 1.633, 0.0022, 65.9k, 2.3e-05."""
     if abs(value) < 10_000 or not math.isfinite(value):

@@ -26,6 +26,7 @@ HEADS = ("JOB", "STATE", "PROVIDER", "STEP", "LOSS", "AGE", "DURATION", "EXIT")
 def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None) -> str:
     """Return a job as lines: how it is, how its training goes, what to type next."""
     now, at_s = view.status, now_s or time.time()
+    error = render.one_line(now.error) if now.error else ""
     where = ", ".join(part for part in (now.provider, now.service, now.region) if part)
     nodes = f"{task.nodes} node" + "s" * (task.nodes > 1)
     rows = {
@@ -36,7 +37,9 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "nodes": _nodes(view, task) if task.nodes > 1 or not now.state.is_final else "",
         "cost": _cost(jobs.cost_usd(view, at_s)),
         "exit": "" if now.exit_code is None else str(now.exit_code),
-        "error": output.paint(now.error, output.RED, sys.stdout) if now.error else "",
+        "error": output.paint(render.one_line(now.error), output.RED, sys.stdout)
+        if now.error
+        else "",
         "next": ("\n" + " " * 8).join(_next(now, task, latest)),
     }
     name = output.paint(now.job, output.BOLD, sys.stdout)

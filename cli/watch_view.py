@@ -105,7 +105,7 @@ def _title(seen: Snapshot, width: int) -> Text:
 def _problems(seen: Snapshot, width: int, note: str, rows: int) -> list[Text]:
     """Return what went wrong, in at most `rows` lines."""
     now = seen.view.status
-    said = " ".join("".join(c if c.isprintable() else " " for c in now.error or note).split())
+    said = render.one_line(now.error or note)
     style = "red" if now.error else "yellow"
     shown = said[: width * rows - 1] + "…" if len(said) > width * rows else said
     return [Text(shown[at : at + width], style) for at in range(0, len(shown), width)]

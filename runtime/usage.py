@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from llmcloud.runtime.documents import known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,10 +54,11 @@ class Usage:
         return asdict(self)
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> Usage:
-        """Read a sample; fields of a newer version are passed over."""
-        gpus = tuple(Gpu(**known(Gpu, each)) for each in document.get("gpus", ()))
-        return cls(**{**known(cls, document), "gpus": gpus})
+    def from_document(cls, document: Mapping[str, object]) -> Usage:
+        """Read a sample; what a newer version or a damaged one has otherwise is not known."""
+        gpus = document.get("gpus")
+        found = [_gpu(each) for each in gpus] if isinstance(gpus, (list, tuple)) else []
+        return cls(**{**_numbers(cls, document), "gpus": tuple(gpu for gpu in found if gpu)})
 
 
 class Sampler:
@@ -235,6 +235,24 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+def _gpu(document: object) -> Gpu | None:
+    if not isinstance(document, dict):
+        return None
+    try:
+        return Gpu(name=str(document.get("name")), **_numbers(Gpu, document))
+    except TypeError:  # one that must be there is not
+        return None
+
+
+def _numbers(kind: type[Gpu | Usage], document: Mapping[str, object]) -> dict[str, Any]:
+    values = {each.name: document.get(each.name) for each in fields(kind)}
+    return {
+        name: value
+        for name, value in values.items()
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
 
 
 def _number(text: str) -> float | None:

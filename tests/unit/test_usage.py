@@ -1,5 +1,6 @@
 """How busy a node is."""
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmcloud.runtime import usage
-from llmcloud.runtime.usage import Gpu, Process, Sampler, gpus
+from llmcloud.runtime.usage import Gpu, Process, Sampler, Usage, gpus
 
 MEMINFO = """\
 MemTotal:       24689596 kB
@@ -166,3 +167,22 @@ def test_this_very_machine_can_be_sampled(tmp_path: Path) -> None:
     if Path("/proc/meminfo").exists():
         assert found.memory_total_bytes
         assert found.job_memory_bytes
+
+
+def test_a_sample_comes_back_from_its_document() -> None:
+    sample = Usage(12.5, 1, 2, None, 3, 4, (Gpu(0, "NVIDIA L4", 5, 6, 7.5), Gpu(1, "x", 5)))
+    assert Usage.from_document(json.loads(json.dumps(sample.to_document()))) == sample
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"gpus": 7},
+        {"gpus": [None, {}, {"index": 0}, {"index": 0, "memory_total_bytes": "much"}]},
+        {"cpu_percent": float("nan")},
+        {"cpu_percent": "half", "memory_used_bytes": None, "of_a_newer_version": 1},
+    ],
+)
+def test_what_a_damaged_sample_says_is_not_known(document: dict[str, object]) -> None:
+    assert Usage.from_document(document) == Usage()

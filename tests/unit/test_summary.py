@@ -1,0 +1,132 @@
+"""Jobs in a few words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.rig import snapshots
+
+from llmcloud.cli import render, summary
+from llmcloud.runtime.heartbeat import Heartbeat, Phase
+from llmcloud.runtime.status import State
+from llmcloud.runtime.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+AT_S = snapshots.running().at_s
+LATEST: dict[str, str | int | float] = {
+    "ts": snapshots.AT,
+    "step": 6000,
+    "total": 10_000,
+    "loss": 3.0412,
+    "tok_s": 412_345.0,
+    "grad_norm": "NaN",
+}
+
+
+def text(seen: snapshots.Snapshot, latest: Mapping[str, str | int | float] = LATEST) -> str:
+    now = seen.view.status
+    task = Task(now.job, now.name, "python train.py", roles=seen.roles, outputs=("results/",))
+    return summary.job_text(seen.view, task, latest, AT_S)
+
+
+def test_a_running_job_tells_how_it_goes_and_how_to_look_closer() -> None:
+    assert text(snapshots.running()).splitlines() == [
+        "● running  gpt2-k3m9pa",
+        "where   aws, vm, us-east-1, 2 nodes",
+        "when    submitted 2h 25m ago, has run for 2h 15m, attempt 2",
+        "step    6000 of 10000 (60%)",
+        "latest  loss 3.041  tok/s 412k  grad_norm NaN",
+        "nodes   0:worker running  1:worker running",
+        "cost    $221.22 so far",
+        "next    llmcloud watch gpt2-k3m9pa",
+        "        llmcloud cancel gpt2-k3m9pa",
+    ]
+
+
+def test_a_failed_job_tells_why_and_what_to_do() -> None:
+    lines = text(snapshots.failed()).splitlines()
+    assert lines[0] == "✘ failed  gpt2-k3m9pa"
+    assert "exit    3" in lines
+    assert "error   Node 1 failed: its command exited with 3. It was: python train.py" in lines
+    assert lines[-2:] == [
+        "next    llmcloud logs gpt2-k3m9pa --tail 50",
+        "        llmcloud resume gpt2-k3m9pa",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "wanted"),
+    [
+        (State.STAGING, ["watch", "cancel"]),
+        (State.PREEMPTED, ["watch", "cancel"]),
+        (State.SUCCEEDED, ["pull", "checkpoints"]),
+        (State.CANCELLED, ["resume"]),
+        (State.LOST, ["logs", "resume"]),
+    ],
+)
+def test_each_state_has_what_to_type_next(state: State, wanted: list[str]) -> None:
+    before = snapshots.failed()
+    view = replace(before.view, status=replace(before.view.status, state=state))
+    commands = text(replace(before, view=view)).split("next")[1].split("llmcloud ")[1:]
+    assert [command.split()[0] for command in commands] == wanted
+
+
+def test_a_job_that_has_not_begun_says_little() -> None:
+    assert text(snapshots.submitted(), {}).splitlines()[1:-2] == [
+        "where   aws, vm, us-east-1, 2 nodes",
+        "when    submitted 30s ago",
+        "nodes   0:worker unknown  1:worker unknown",
+    ]
+
+
+def test_many_nodes_are_counted() -> None:
+    seen = snapshots.running(nodes=256)
+    beats = dict(seen.view.beats)
+    beats[9] = Heartbeat(9, "worker", "x", snapshots.AT, Phase.SAVING)
+    assert "nodes   255 running, 1 saving" in text(
+        replace(seen, view=replace(seen.view, beats=beats))
+    )
+
+
+def test_columns_stand_straight_with_colour() -> None:
+    """Colour takes no room."""
+    plain = render.table([["a", "running", "1"], ["b", "x", "2"]], ["J", "STATE", "N"])
+    painted = render.table(
+        [["a", "\x1b[36mrunning\x1b[0m", "1"], ["b", "\x1b[31mx\x1b[0m", "2"]], ["J", "STATE", "N"]
+    )
+    assert painted.replace("\x1b[36m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") == plain
+
+
+def test_a_row_of_the_list_has_a_cell_under_each_head() -> None:
+    row = summary.list_row(snapshots.running().view.status, LATEST, AT_S)
+    assert dict(zip(summary.HEADS, row, strict=True)) == {
+        "JOB": "gpt2-k3m9pa",
+        "STATE": "● running",
+        "PROVIDER": "aws",
+        "STEP": "6000/10000",
+        "LOSS": "3.041",
+        "AGE": "2h 25m",
+        "DURATION": "2h 15m",
+        "EXIT": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.63324, "1.633"),
+        (2.3e-05, "2.3e-05"),
+        (65_897.0, "65.9k"),
+        (1.2e6, "1.2M"),
+        (-20_000.0, "-20k"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+        (1e15, "1e+15"),
+    ],
+)
+def test_numbers_are_short(value: float, shown: str) -> None:
+    assert render.number(value) == shown
