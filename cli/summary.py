@@ -37,9 +37,7 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "nodes": _nodes(view, task) if task.nodes > 1 or not now.state.is_final else "",
         "cost": _cost(jobs.cost_usd(view, at_s)),
         "exit": "" if now.exit_code is None else str(now.exit_code),
-        "error": output.paint(render.one_line(now.error), output.RED, sys.stdout)
-        if now.error
-        else "",
+        "error": error and output.paint(error, output.RED, sys.stdout),
         "next": ("\n" + " " * 8).join(_next(now, task, latest)),
     }
     name = output.paint(now.job, output.BOLD, sys.stdout)
