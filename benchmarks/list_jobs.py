@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks import measure
@@ -29,7 +30,7 @@ def main() -> None:
             for arguments in (["list"], ["list", "--json"]):
                 argv = [measure.LLMCLOUD, *arguments]
                 name = f"{size:,} jobs, {' '.join(arguments)}"
-                subjects[name] = lambda argv=argv, environ=environ: measure.run(argv, environ)
+                subjects[name] = partial(measure.run, argv, environ)
         found = measure.in_turns(options.runs, subjects)
     rows = [
         [name, ms(cost.wall_s), ms(cost.cpu_s), f"{cost.peak_bytes / MB:.0f} MB"]

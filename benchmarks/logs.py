@@ -9,6 +9,7 @@ import os
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from benchmarks import measure
@@ -43,7 +44,7 @@ def printing(home: Path, runs: int, sizes: tuple[int, ...]) -> None:
         for arguments in ([], ["--json"], ["--tail", str(TAIL)]):
             argv = [measure.LLMCLOUD, "logs", job_id(size), *arguments]
             name = f"{' '.join(['logs', *arguments])}, of {size:,} lines"
-            subjects[name] = lambda argv=argv: measure.run(argv, environ)
+            subjects[name] = partial(measure.run, argv, environ)
             lines[name] = size
     found = measure.in_turns(runs, subjects)
     rows = [

@@ -46,6 +46,16 @@ def options(text: str | None, *, runs: int, quick_runs: int) -> argparse.Namespa
     return found
 
 
+def peer(folder: Path, name: str, requirement: str) -> str:
+    """Return the path of another tool, installed into a venv of its own if it is not there."""
+    program = folder.absolute() / name / "bin" / name
+    if not program.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
+        pip = program.with_name("pip")
+        subprocess.run([pip, "install", "-q", requirement], check=True)
+    return str(program)
+
+
 def run(argv: Sequence[str], environ: Mapping[str, str] | None = None, exit_code: int = 0) -> Cost:
     """Run a command to its end, its output thrown away; CalledProcessError for another exit."""
     begun = time.perf_counter()

@@ -9,7 +9,6 @@ to offer. A typer program with one command that does nothing shows what the libr
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -57,7 +56,7 @@ def _subjects(home: str, peers: Path) -> dict[str, Callable[[], Cost]]:
         "COMP_WORDS": "llmcloud s",
         "COMP_CWORD": "1",
     }
-    aws, torchx = (_peer(peers, name) for name in PEERS)
+    aws, torchx = (measure.peer(peers, *each) for each in PEERS.items())
     return {
         BARE: lambda: measure.run([sys.executable, "-c", "pass"]),
         TYPER: lambda: measure.run([sys.executable, "-c", EMPTY]),
@@ -68,16 +67,6 @@ def _subjects(home: str, peers: Path) -> dict[str, Callable[[], Cost]]:
         AWS: lambda: measure.run([aws, "--version"]),
         "torchx --help": lambda: measure.run([torchx, "--help"]),
     }
-
-
-def _peer(folder: Path, name: str) -> str:
-    """Return the path of another tool, installed into a venv of its own if it is not there."""
-    program = folder.absolute() / name / "bin" / name
-    if not program.exists():
-        subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
-        install = [program.with_name("python"), "-m", "pip", "install", "-q", PEERS[name]]
-        subprocess.run(install, check=True)
-    return str(program)
 
 
 if __name__ == "__main__":
