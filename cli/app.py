@@ -6,10 +6,12 @@ import importlib
 import io
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer import _completion_classes
+from typer._click.exceptions import UsageError as WrongUsage
 from typer.core import TyperCommand, TyperGroup
 
 from llmcloud import __version__
@@ -61,6 +63,19 @@ class LazyGroup(TyperGroup):
             # Whoever read our output has gone, which is no error (typer would exit with 1); keep
             # the interpreter from failing at its last flush.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except WrongUsage as error:  # typer tells people; programs want a document as well
+            if "--json" in sys.argv:
+                _print_json(error)
+            raise
+
+
+def _print_json(error: WrongUsage) -> None:
+    from llmcloud.cli import output
+    from llmcloud.core.errors import UsageError
+
+    path = error.ctx.command_path if error.ctx else "llmcloud"
+    output.json_mode(True)
+    output.emit_failure(UsageError(error.format_message(), fix=f"{path} --help"))
 
 
 def _load(name: str) -> Any:
@@ -102,6 +117,9 @@ def root(
 
 def main() -> None:
     """Run the command line and exit."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # whoever called us has closed it
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a sign must not stop us

@@ -78,9 +78,14 @@ def paint(text: str, style: str, stream: Any = None) -> str:
 
 def show_failure(failure: Failure) -> None:
     """Print what happened, where, and how to fix it."""
+    emit_failure(failure)
+    say(panel(failure))
+
+
+def emit_failure(failure: Failure) -> None:
+    """Print a failure as a document, if documents are what this command prints."""
     if _Mode.json:
         emit_line({"error": _document(failure)})
-    say(panel(failure))
 
 
 def show_bug() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e.conftest import LLMCLOUD
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench
@@ -188,3 +190,29 @@ def test_an_error_is_a_document_when_json_was_asked_for(bench: Bench) -> None:
 @pytest.mark.parametrize("option", ["--spelling", "--json=x"])
 def test_a_wrong_option_is_wrong_usage(bench: Bench, option: str) -> None:
     assert bench.cli("list", option).code == 2
+
+
+def test_a_wrong_option_is_a_document_too(bench: Bench) -> None:
+    done = bench.cli("logs", "--json")
+    assert (done.code, done.document["error"]["exit_code"]) == (2, 2)
+    assert "JOB" in done.document["error"]["what"]
+    assert "JOB" in done.err
+
+
+def test_a_wait_for_a_job_that_fails_prints_one_document(bench: Bench) -> None:
+    job = bench.submit(bench.job("failing", "exit 3"))
+    done = bench.cli("wait", job, "--json")
+    assert (done.code, done.document["state"], done.document["exit_code"]) == (7, "failed", 3)
+    assert "failed" in done.err
+
+
+def test_times_of_data_are_rfc_3339(bench: Bench) -> None:
+    (bench.root / "corpus.txt").write_text("once")
+    bench.cli("data", "push", "corpus.txt", "corpus")
+    (listed,) = bench.cli("data", "list", "corpus", "--json").document
+    assert listed["modified_at"].endswith("Z")
+
+
+def test_streams_that_are_closed_are_no_bug(bench: Bench) -> None:
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *LLMCLOUD, "init"]
+    assert subprocess.run(command, env=bench.environ, check=False).returncode == 0
