@@ -18,6 +18,7 @@ import time
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -83,11 +84,11 @@ def main() -> None:
             save(model, optimizer, step)
         if stop:
             say(f"stopped after step {step}")
-            sys.exit(143)
+            leave_together(143)
 
     if dist.get_rank() == 0:
         write_sample(model, options, device)
-    dist.destroy_process_group()
+    leave_together()
 
 
 def parse_options() -> Options:
@@ -118,6 +119,18 @@ def join_the_others() -> torch.device:
     torch.cuda.set_device(device)
     dist.init_process_group("nccl", timeout=timeout, device_id=device)
     return device
+
+
+def leave_together(exit_code: int = 0) -> NoReturn:
+    """Wait for the slowest process, rank 0 while it saves, and end.
+
+    torchrun ends the others as soon as one fails. Python's own tidying up is passed over: it may
+    abort while gloo's threads still hold tensors (github.com/pytorch/pytorch/issues/190489).
+    """
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.stdout.flush()
+    os._exit(exit_code)
 
 
 def say(text: str) -> None:

@@ -89,9 +89,27 @@ def hold(bench: Bench, job: str, seen: str) -> None:
 
 def signal_training(bench: Bench, job: str, number: signal.Signals) -> None:
     """Send a signal to each process that trains, and to none that looks after it."""
-    for pid, argv in bench.processes(job).items():
-        if "train.py" in argv and "torch.distributed" not in argv:
-            process.send(pid, number)
+    for pid in training(bench, job):
+        process.send(pid, number)
+
+
+def training(bench: Bench, job: str) -> list[int]:
+    """Return the processes that train: no shell, no torchrun, no runtime."""
+    found = bench.processes(job).items()
+    return [pid for pid, argv in found if re.match(r"\S*python\S*( -u)? train\.py", argv)]
+
+
+def await_sigterm(bench: Bench, job: str) -> None:
+    """Wait until a training that is frozen has been sent SIGTERM: it is pending then."""
+
+    def is_pending() -> bool:
+        waiting = [
+            (Path("/proc") / str(pid) / "status").read_text().partition("ShdPnd:")[2].split()[0]
+            for pid in training(bench, job)
+        ]
+        return any(int(each, 16) >> (signal.SIGTERM - 1) & 1 for each in waiting)
+
+    eventually(is_pending, "SIGTERM sent to the training")
 
 
 def kill_node(bench: Bench, job: str, rank: int) -> None:

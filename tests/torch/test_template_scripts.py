@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmcloud.runtime.process import descendants
+from llmcloud.runtime.process import below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,6 @@ SMALL = ["--width=16", "--layers=1", "--heads=2", "--context=16", "--batch_size=
 SMALL += ["--warmup_steps=5", "--log_every=1", "--save_every=5"]
 LONG = ["--max_steps=250"]  # more lines than the pipe and the reader's buffer take up
 GPT2_LINE = re.compile(r"'loss': '(\d\.\d+)'.*'step': (\d+)")
-DDP_LINE = re.compile(r"iter (\d+): loss (\d\.\d+), lr \d\.\de-\d\d, tok/s \d+")
 TIMEOUT_S = 120
 
 
@@ -73,22 +72,9 @@ def launcher() -> Iterator[Launcher]:
     found.kill_all()
 
 
-@pytest.fixture(scope="module")
-def unbroken_gpt2(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> dict[int, str]:
-    """The loss at each step of a run that nobody stopped."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    return gpt2_losses(finish(gpt2(launcher, folder, *LONG)))
-
-
-@pytest.fixture(scope="module")
-def unbroken_ddp(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> dict[int, float]:
-    folder = tmp_path_factory.mktemp("unbroken")
-    return ddp_losses(finish(ddp(launcher, folder, *LONG)[0]))
-
-
 def kill_tree(process: subprocess.Popen[str]) -> None:
     """SIGKILL a process and all below it: torchrun's workers have sessions of their own."""
-    for pid in [process.pid, *descendants(process.pid)]:
+    for pid in [process.pid, *(each.pid for each in below(process.pid))]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -121,42 +107,6 @@ def gpt2(launcher: Launcher, folder: Path, *flags: str) -> subprocess.Popen[str]
 
 def gpt2_losses(printed: str) -> dict[int, str]:
     return {int(step): loss for loss, step in GPT2_LINE.findall(printed)}
-
-
-def test_gpt2_learns_and_leaves_checkpoints_and_samples(launcher: Launcher, tmp_path: Path) -> None:
-    """Each log line has its step; the loss falls; the text that it writes is an output."""
-    process = gpt2(launcher, tmp_path, "--max_steps=60", "--batch_size=16", "--save_every=30")
-    printed = finish(process)
-    assert process.returncode == 0
-    assert "total steps: 60\n" in printed
-    losses = gpt2_losses(printed)
-    assert sorted(losses) == list(range(1, 61))
-    assert float(losses[1]) > 5
-    assert float(losses[60]) < 4.5
-    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    assert names == {"checkpoint-30", "checkpoint-60"}
-    assert "def " in (tmp_path / "outputs" / "sample.txt").read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_gpt2_goes_on_where_it_was_stopped(
-    launcher: Launcher, unbroken_gpt2: dict[int, str], tmp_path: Path, how: signal.Signals
-) -> None:
-    """SIGTERM saves the step under way and exits 143, never 0; each later loss is the same."""
-    stopped = gpt2(launcher, tmp_path, *LONG)
-    read_until(stopped, "'step': 12,")
-    stopped.send_signal(how)
-    finish(stopped)
-    assert stopped.returncode == (143 if how == signal.SIGTERM else -signal.SIGKILL)
-    assert not (tmp_path / "outputs").exists()
-
-    again = gpt2(launcher, tmp_path, *LONG)
-    printed = finish(again)
-    assert again.returncode == 0
-    step = resumed_step(printed)
-    assert 10 <= step < len(unbroken_gpt2)
-    expected = {each: loss for each, loss in unbroken_gpt2.items() if each > step}
-    assert gpt2_losses(printed) == expected
 
 
 def test_gpt2_passes_over_a_checkpoint_that_was_being_written(
@@ -204,51 +154,19 @@ def ddp(launcher: Launcher, folder: Path, *flags: str) -> list[subprocess.Popen[
     ]
 
 
-def ddp_losses(printed: str) -> dict[int, float]:
-    return {int(step): float(loss) for step, loss in DDP_LINE.findall(printed)}
-
-
 def checkpoints(folder: Path) -> set[str]:
     return {path.name for path in (folder / "checkpoints").glob("*")}
 
 
-def test_ddp_trains_one_model_in_four_processes(launcher: Launcher, tmp_path: Path) -> None:
-    """Rank 0 alone speaks, saves and writes the sample; the loss falls."""
-    flags = ["--max_steps=60", "--batch_size=8", "--save_every=30"]
-    nodes = ddp(launcher, tmp_path, *flags)
-    printed, other = finish(nodes[0]), finish(nodes[1])
-    assert [node.returncode for node in nodes] == [0, 0]
-    assert other == ""
-    assert printed.count("total steps: 60\n") == 1
-    losses = ddp_losses(printed)
-    assert sorted(losses) == list(range(1, 61))
-    assert losses[1] > 5
-    assert losses[60] < 4
-    assert checkpoints(tmp_path / "0") == {"step-30.pt", "step-60.pt"}
-    assert checkpoints(tmp_path / "1") == set()
-    assert len((tmp_path / "0" / "outputs" / "sample.txt").read_bytes()) > 100
-
-
 @pytest.mark.parametrize("victim", [0, 1])
-def test_ddp_ends_when_a_node_is_lost_and_goes_on_when_started_again(
-    launcher: Launcher, unbroken_ddp: dict[int, float], tmp_path: Path, victim: int
-) -> None:
-    """The other node fails rather than hangs; each later loss is that of an unbroken run."""
+def test_ddp_ends_when_a_node_is_lost(launcher: Launcher, tmp_path: Path, victim: int) -> None:
+    """The other node fails rather than hangs, also when nobody tells it to stop."""
     nodes = ddp(launcher, tmp_path, *LONG)
     read_until(nodes[0], "iter 12:")
     kill_tree(nodes[victim])
     for node in nodes:
         finish(node)
     assert nodes[1 - victim].returncode > 0
-
-    again = ddp(launcher, tmp_path, *LONG)
-    printed = finish(again[0])
-    finish(again[1])
-    assert [node.returncode for node in again] == [0, 0]
-    step = resumed_step(printed)
-    assert 10 <= step < len(unbroken_ddp)
-    expected = {each: loss for each, loss in unbroken_ddp.items() if each > step}
-    assert ddp_losses(printed) == pytest.approx(expected, abs=1e-3)
 
 
 def test_ddp_stops_everywhere_after_the_same_step_when_one_node_is_told_to(
