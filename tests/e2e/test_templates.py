@@ -22,6 +22,7 @@ from tests.rig.templates import (
     settings,
     start_from,
     steps,
+    told,
 )
 
 from llmcloud.core import templates
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Bench
 
 TEMPLATES = [each.name for each in templates.find_all()]
-COMMAND = re.compile(r"^    (llmcloud .*)$", re.MULTILINE)
 LONG = {"max_steps": 1200, "save_every": 50, "log_every": 1}  # long enough to come in between
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
@@ -74,12 +74,11 @@ def test_a_template_is_valid_and_can_be_planned_here(bench: Bench, template: str
 def test_a_template_tells_how_to_submit_it(bench: Bench, template: str) -> None:
     """Each submit in its README, and the one atop its job file, is one that would run."""
     folder = Path(start_from(bench, template)).parent
-    told = COMMAND.findall((folder / "README.md").read_text())
     atop = (folder / "job.yaml").read_text().splitlines()[0]
     assert atop == "# Submit with: llmcloud submit job.yaml"
-    submits = [each.split() for each in told if each.startswith("llmcloud submit")]
-    assert ["llmcloud", "submit", "job.yaml"] in submits
-    for _, *words in submits:
+    submits = [words for words in told(folder) if words[0] == "submit"]
+    assert ["submit", "job.yaml"] in submits
+    for words in submits:
         done = bench.cli(*words, "--dry-run", cwd=folder)
         assert done.code == 0, done.err
 
@@ -88,10 +87,9 @@ def test_a_template_tells_how_to_submit_it(bench: Bench, template: str) -> None:
 def test_all_that_the_readme_of_tiny_gpt_says_works_as_it_stands(bench: Bench) -> None:
     """With its own setup, which installs numpy, and every command in turn."""
     folder = Path(start_from(bench, "tiny-gpt")).parent
-    told = COMMAND.findall((folder / "README.md").read_text())
-    assert len(told) > 2
-    for command in told:
-        done = bench.end(bench.start(*command.split()[1:], cwd=folder), 150)
+    assert len(told(folder)) > 2
+    for words in told(folder):
+        done = bench.end(bench.start(*words, cwd=folder), 150)
         assert done.code == 0, done.err
     assert list(folder.glob("checkpoints/step-*.npz"))
     assert list(folder.rglob("sample.txt"))
