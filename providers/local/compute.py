@@ -125,7 +125,8 @@ class Local(Compute):
         if not (folder / "keeper.json").exists():
             return []  # not launched yet, or deleted: nothing is known here
         state = MachineState.RUNNING if self._keeper(job) else MachineState.GONE
-        return [Machine(rank, str(folder / f"node-{rank}"), state) for rank in range(nodes)]
+        said = "" if state is MachineState.RUNNING else self._last_words(job)
+        return [Machine(rank, str(folder / f"node-{rank}"), state, said) for rank in range(nodes)]
 
     def delete(self, job: str) -> None:
         folder = self._folder(job)
@@ -164,12 +165,18 @@ class Local(Compute):
             if child.returncode:
                 break
             time.sleep(POLL_S)
-        log = (self._folder(job) / "keeper.log").read_text(errors="replace").strip()
         raise Unavailable(
             "The process that keeps the job's nodes did not start.",
-            where=f"provider local: {log.splitlines()[-1] if log else 'it printed nothing'}",
+            where=f"provider local: {self._last_words(job) or 'it printed nothing'}",
             fix="llmcloud doctor local",
         )
+
+    def _last_words(self, job: str) -> str:
+        try:
+            log = (self._folder(job) / "keeper.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+        return log.strip().rpartition("\n")[2]
 
 
 def _environ() -> dict[str, str]:
