@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Bench
 
 SAVED = re.compile(r"Checkpoint (\d+) is saved\.")
+COMMAND = re.compile(r"^    llmcloud (.*)$", re.MULTILINE)
 RESUMED = re.compile(r"resumed from step (\d+)\n")
 
 
@@ -33,6 +34,11 @@ def start_from(bench: Bench, template: str) -> str:
     done = bench.cli("init", template)
     assert done.code == 0, done.err
     return str(bench.root / template / "job.yaml")
+
+
+def told(folder: Path) -> list[list[str]]:
+    """Return the arguments of each command in a template's README."""
+    return [each.split() for each in COMMAND.findall((folder / "README.md").read_text())]
 
 
 def settings(**hyperparameters: int) -> list[str]:

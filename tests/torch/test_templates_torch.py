@@ -23,6 +23,7 @@ from tests.rig.templates import (
     signal_training,
     start_from,
     steps,
+    told,
 )
 
 from llmcloud.runtime import heartbeat, process
@@ -198,3 +199,17 @@ def test_ddp_goes_on_by_itself_when_a_node_is_lost(
     assert losses(bench, job, 2) == pytest.approx(after(step, unbroken_ddp), abs=1e-3)
     assert steps(bench, job)[-1] == 200
     eventually(lambda: not bench.processes(job), "nothing left running")
+
+
+# ---- both ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("template", ["gpt2", "ddp"])
+@pytest.mark.usefixtures("gpt2", "ddp")
+def test_what_a_readme_says_to_type_after_the_submit_works(trained: Bench, template: str) -> None:
+    folder = trained.root / template
+    for words in told(folder):
+        if words[0] != "submit":
+            done = trained.cli(*words, cwd=folder)
+            assert done.code == 0, done.err
+    assert list(folder.glob("checkpoints/*"))
