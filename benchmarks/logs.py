@@ -5,6 +5,7 @@ python -m benchmarks.logs [--runs N] [--quick]
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tempfile
@@ -80,10 +81,10 @@ def follow(home: Path, pause_s: float, count: int) -> tuple[list[float], float]:
         f"name: printing\nprovider: local\nrun: python print.py {pause_s} {count}\n"
     )
     environ = {**os.environ, "LLMCLOUD_HOME": str(home)}
-    submit = [measure.LLMCLOUD, "submit", "--detach", str(folder / "job.yaml")]
-    subprocess.run(submit, env=environ, check=True, capture_output=True)
+    submit = [measure.LLMCLOUD, "submit", "--detach", "--json", str(folder / "job.yaml")]
+    submitted = subprocess.run(submit, env=environ, check=True, stdout=subprocess.PIPE).stdout
     begun = time.perf_counter()
-    argv = [measure.LLMCLOUD, "logs", "-f", "printing"]
+    argv = [measure.LLMCLOUD, "logs", "-f", json.loads(submitted)["job"]]
     child = subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE)
     assert child.stdout
     late_s = [
@@ -91,10 +92,10 @@ def follow(home: Path, pause_s: float, count: int) -> tuple[list[float], float]:
         for line in child.stdout
         if line.startswith(b"at ")
     ]
-    _, _, used = os.wait4(child.pid, 0)
-    child.returncode = 0
-    if len(late_s) != count:
-        raise SystemExit(f"{len(late_s)} of {count} lines were shown")
+    _, ended, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(ended)
+    if child.returncode or len(late_s) != count:
+        raise SystemExit(f"exit {child.returncode}, {len(late_s)} of {count} lines were shown")
     return sorted(late_s), (used.ru_utime + used.ru_stime) / (time.perf_counter() - begun)
 
 
