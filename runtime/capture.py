@@ -7,13 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime.records import LineSplitter, Record
+from llmcloud.runtime.redact import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 QUIET_S = 0.5  # after this an unfinished line is shown as it is
-SHORTEST_SECRET = 4  # shorter ones would blank out ordinary text
-HIDDEN = b"***"
 
 
 class Capture:
@@ -26,8 +25,8 @@ class Capture:
         secrets: Iterable[str] = (),
     ) -> None:
         self._write, self._on_line = write, on_line
-        lines = {line.encode() for secret in secrets for line in secret.splitlines()}
-        self._secrets = sorted((s for s in lines if len(s) >= SHORTEST_SECRET), key=len)[::-1]
+        hidden = tuple(secrets)
+        self._redactors = {name: Redactor(hidden) for name in ("stdout", "stderr", "system")}
         self._splitters = {name: LineSplitter(name) for name in ("stdout", "stderr")}
         self._begun: dict[str, bytes] = {}
         self._last_at = time.monotonic()
@@ -37,12 +36,13 @@ class Capture:
         """Take what a process printed."""
         with self._lock:
             self._last_at = time.monotonic()
-            self._emit(self._splitters[stream].feed(data, _now_ms()))
+            self._pass_on(stream, self._redactors[stream].feed(data))
 
     def say(self, text: str) -> None:
         """Add a line of the node's own to the log."""
         with self._lock:
-            self._emit([Record(_now_ms(), "system", line.encode()) for line in text.splitlines()])
+            lines = self._redactors["system"].whole(text.encode()).splitlines()
+            self._emit([Record(_now_ms(), "system", line) for line in lines])
 
     def tick(self) -> None:
         """Let an unfinished line go when nothing has followed it for a while."""
@@ -53,7 +53,12 @@ class Capture:
     def finish(self) -> None:
         """Let go of everything: the process has ended."""
         with self._lock:
+            for stream in self._splitters:
+                self._pass_on(stream, self._redactors[stream].rest())
             self._cut()
+
+    def _pass_on(self, stream: str, data: bytes) -> None:
+        self._emit(self._splitters[stream].feed(data, _now_ms()))
 
     def _cut(self) -> None:
         for splitter in self._splitters.values():
@@ -62,9 +67,8 @@ class Capture:
     def _emit(self, records: list[Record]) -> None:
         if not records:
             return
-        clean = [self._redacted(record) for record in records]
-        self._write(b"".join(record.encode() for record in clean))
-        for record in clean:
+        self._write(b"".join(record.encode() for record in records))
+        for record in records:
             if record.stream != "system":
                 self._feed_metrics(record)
 
@@ -75,14 +79,6 @@ class Capture:
             self._on_line(text.decode(errors="replace"))
         elif len(text) < (64 << 10):
             self._begun[record.stream] = text
-
-    def _redacted(self, record: Record) -> Record:
-        text = record.text
-        for secret in self._secrets:
-            text = text.replace(secret, HIDDEN)
-        if text is record.text:
-            return record
-        return Record(record.ts_ms, record.stream, text, record.ends_line)
 
 
 def _now_ms() -> int:

@@ -194,6 +194,7 @@ def test_secrets_reach_the_script_and_nothing_else(bench: Bench) -> None:
     assert done.code == 0, done.err
     assert hashlib.sha256(secret.encode()).hexdigest() in done.out
     assert "the token is ***." in done.out
+    assert "it has *** in two parts" in bench.cli("logs", "secret").out
     assert secret not in done.out + done.err
     seen.update(contains(folders, secret))
     assert not seen
