@@ -15,7 +15,7 @@ from typer._click.exceptions import UsageError as WrongUsage
 from typer.core import TyperCommand, TyperGroup
 
 from llmcloud import __version__
-from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.errors import Failure, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,13 +60,17 @@ class LazyGroup(TyperGroup):
             super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read our output has gone, which is no error (typer would exit with 1); keep
-            # the interpreter from failing at its last flush.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read our output has gone, which is no error (typer would exit with 1).
+            _abandon_stdout()
         except WrongUsage as error:  # typer tells people; programs want a document as well
             if "--json" in sys.argv:
                 _print_json(error)
             raise
+
+
+def _abandon_stdout() -> None:
+    """Keep the interpreter from failing at its last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _print_json(error: WrongUsage) -> None:
@@ -142,9 +146,20 @@ def guarded(command: Callable[[], object]) -> int:
         return 130
     except SystemExit as exiting:
         return exiting.code if isinstance(exiting.code, int) else int(bool(exiting.code))
+    except OSError as error:  # a path that was named, a disk, an output: nothing closer knew more
+        return _refused(error)
     except Exception:  # noqa: BLE001  a bug of ours: say so, with what is needed to mend it
         from llmcloud.cli import output
 
         output.show_bug()
         return 1
     return 0
+
+
+def _refused(error: OSError) -> int:
+    from llmcloud.cli import output
+
+    kind = PermissionDenied if isinstance(error, PermissionError) else Unavailable
+    what = f"The system refused: {error.strerror or error}."
+    output.show_failure(kind(what, where=str(error.filename or "")))
+    return kind.exit_code

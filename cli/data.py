@@ -94,9 +94,8 @@ def list_data(
 
     default = Session.open(store).store
     where = locate(place, default) if place else Location(default, locations.NAMED)
-    entries = [
-        (entry.key[len(where.prefix) :], entry) for entry in where.store.objects(where.prefix)
-    ]
+    found = where.store.objects(where.prefix) if where.store.is_there() else ()
+    entries = [(entry.key[len(where.prefix) :], entry) for entry in found]
     if place and not entries:
         raise NotFound(f"There is nothing in {place}.", where=where.url, fix="llmcloud data list")
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +32,7 @@ def logs(
         list[int] | None, typer.Option("--node", help="Only this node; may be repeated.")
     ] = None,
     tail: Annotated[
-        int | None, typer.Option("--tail", min=0, help="Only the last N lines.")
+        int | None, typer.Option("--tail", min=0, max=sys.maxsize, help="Only the last N lines.")
     ] = None,
     since: Annotated[str, typer.Option("--since", help="Only what is newer: 10m, or a time.")] = "",
     cursor: Annotated[str, typer.Option("--cursor", help="Go on after a line of --json.")] = "",
@@ -43,7 +44,7 @@ def logs(
     opened = OpenJob.find(job, store)
     reader = LogReader(opened.store, opened.id, nodes=node or (), cursor=cursor)
     nodes = jobs.read(opened.store, opened.id).task.nodes
-    if any(each >= nodes for each in node or ()):
+    if any(each not in range(nodes) for each in node or ()):
         raise UsageError(f"{opened.id} has nodes 0 to {nodes - 1}.", where="--node")
     since_s = _time(since) if since else None
     if since_s is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -9,7 +10,7 @@ import textwrap
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.errors import SpecError, format_problem
+from llmcloud.core.errors import SpecError, format_problem, printable
 
 if TYPE_CHECKING:
     from llmcloud.runtime.errors import Failure
@@ -42,8 +43,9 @@ def emit_line(document: Any) -> None:
 
 
 def say(text: str) -> None:
-    """Tell the user something that is no data."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    """Tell the user something that is no data; that nobody can hear it stops nothing."""
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def is_interactive() -> bool:
@@ -85,7 +87,8 @@ def show_failure(failure: Failure) -> None:
 def emit_failure(failure: Failure) -> None:
     """Print a failure as a document, if documents are what this command prints."""
     if _Mode.json:
-        emit_line({"error": _document(failure)})
+        with contextlib.suppress(OSError):  # the exit code says it, too
+            emit_line({"error": _document(failure)})
 
 
 def show_bug() -> None:
@@ -98,14 +101,19 @@ def show_bug() -> None:
 
 def panel(failure: Failure) -> str:
     """Return a failure as people read it."""
-    lines = [paint("error: ", RED + BOLD) + failure.what]
+    lines = [paint("error: ", RED + BOLD) + _printable(failure.what)]
     if isinstance(failure, SpecError):
         lines += [f"  {format_problem(failure.path, problem)}" for problem in failure.problems]
     elif failure.where:
-        lines.append(paint("where: ", BOLD) + failure.where)
+        lines.append(paint("where: ", BOLD) + _printable(failure.where))
     if failure.fix:
-        lines.append(paint("fix:   ", BOLD) + textwrap.indent(failure.fix, "       ").lstrip())
+        fix = textwrap.indent(_printable(failure.fix), "       ").lstrip()
+        lines.append(paint("fix:   ", BOLD) + fix)
     return "\n".join(lines)
+
+
+def _printable(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _document(failure: Failure) -> dict[str, Any]:

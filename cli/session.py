@@ -12,7 +12,9 @@ import typer
 from llmcloud.core import job as jobs
 from llmcloud.core import stores
 from llmcloud.core.config import Config
+from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
+from llmcloud.runtime.errors import InvalidRequest, NotFound
 from llmcloud.runtime.store import open_store
 
 if TYPE_CHECKING:
@@ -52,12 +54,21 @@ class Session:
     @property
     def stores(self) -> list[ObjectStore]:
         """Return where jobs are looked for: the store named, else all that are known."""
-        return [self.store] if self.named else stores.opened(self.home, self.store_url)
+        if not self.named:
+            return stores.opened(self.home, self.store_url)
+        if not self.store.is_there():
+            raise NotFound("There is no store here.", where=self.store.url)
+        return [self.store]
 
     @cached_property
     def store(self) -> ObjectStore:
-        """Return the store that commands look in."""
-        return open_store(self.store_url)
+        """Return the store that commands look in; UsageError for a --store that can be none."""
+        try:
+            return open_store(self.store_url)
+        except InvalidRequest as failure:
+            if not self.named:
+                raise
+            raise UsageError(f"--store: {failure.what}", fix=failure.fix) from failure
 
     def compute(self, provider: str) -> Compute:
         """Return a provider by name."""

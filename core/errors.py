@@ -46,7 +46,11 @@ def format_problem(path: str, problem: Problem) -> str:
         place += f":{problem.line}:{problem.column}"
     said = ". ".join(part for part in (problem.message, problem.hint) if part)
     text = ": ".join(part for part in (place, problem.key, said) if part)
-    # A file's own text may be in it, and must not move a terminal's cursor.
+    return printable(text)
+
+
+def printable(text: str) -> str:
+    """Return one line of text that can't move a terminal's cursor: others' words may be in it."""
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from llmcloud.core.errors import UsageError
 from llmcloud.runtime.errors import Failure, PermissionDenied
 
 if TYPE_CHECKING:
@@ -26,7 +28,10 @@ class Home:
     def from_env(cls, environ: Mapping[str, str]) -> Home:
         """Find it: LLMCLOUD_HOME, else where the platform keeps such things."""
         if named := environ.get(HOME_VARIABLE):
-            root = Path(named).expanduser().absolute()
+            try:
+                root = Path(named).expanduser().absolute()
+            except RuntimeError as error:
+                raise UsageError(f"{named}: there is no such user.", where=HOME_VARIABLE) from error
             return cls(root, root / "config.yaml")
         import platformdirs
 
@@ -52,7 +57,7 @@ class Home:
     @property
     def store_url(self) -> str:
         """Return the URL of the store of the jobs that run here."""
-        return "file://" + quote(str(self.root / "store"))
+        return "file://" + quote(os.fsencode(self.root / "store"))
 
     @property
     def nodes(self) -> Path:

@@ -111,6 +111,8 @@ def find(store: ObjectStore, wanted: str) -> str:
 
     A name alone means its newest job. Raises NotFound or UsageError with the nearest ids.
     """
+    if not wanted:  # an empty variable of a script must not mean the one job there is
+        raise UsageError("The job's name is empty.", fix="`llmcloud list` shows all jobs.")
     known = ids(store)
     if wanted in known:
         return wanted
