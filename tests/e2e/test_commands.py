@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import LLMCLOUD
+from tests.e2e.conftest import LLMCLOUD, eventually
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench
@@ -95,6 +95,28 @@ def test_a_step_that_is_not_there_is_told_with_those_that_are(bench: Bench, trai
     done = bench.cli("checkpoints", "pull", trained, "--step", "8")
     assert done.code == 9
     assert "7" in done.err
+
+
+def test_pull_watch_brings_each_new_checkpoint_until_the_job_ends(bench: Bench) -> None:
+    go = bench.root / "go"
+    path = bench.job(
+        "saving",
+        f"""
+        cd "$LLMCLOUD_CHECKPOINT_DIR"
+        echo one > saving.tmp && mv saving.tmp step-1.txt
+        until [ -e '{go}' ]; do sleep 0.1; done
+        echo two > saving.tmp && mv saving.tmp step-2.txt
+        """,
+        "checkpoints: {interval: 1s}\n",
+    )
+    bench.submit(path)
+    watching = bench.start("checkpoints", "pull", "saving", "--watch", "--to", "here", "--json")
+    first, second = bench.root / "here" / "step-1.txt", bench.root / "here" / "step-2.txt"
+    eventually(first.exists, "the first checkpoint is here")
+    go.touch()
+    done = bench.end(watching)
+    assert [each["step"] for each in done.objects] == [1, 2]
+    assert (done.code, second.read_text()) == (0, "two\n")
 
 
 def test_pull_brings_the_outputs(bench: Bench, trained: str) -> None:

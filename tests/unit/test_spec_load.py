@@ -108,7 +108,8 @@ def test_the_document_can_be_read_again(read):
 def test_a_problem_found_later_is_located(read):
     from llmcloud.core.errors import Problem
 
-    found = read(FULL.read_text()).locate(Problem("data.1.mode", "no", hint="h"))
+    refused = read(FULL.read_text()).refused(Problem("data.1.mode", "no", hint="h"))
+    (found,) = refused.problems
     assert (found.line, found.key, found.hint) == (16, "data.1.mode", "h")
 
 
@@ -236,3 +237,18 @@ def test_the_schema_refuses_what_the_loader_refuses(read, more):
 def test_the_reference_is_up_to_date():
     """`python -m llmcloud.core.spec.reference > docs/spec.md` brings it up to date."""
     assert (ROOT / "docs/spec.md").read_text() == reference()
+
+
+def test_a_metric_pattern_that_could_run_away_is_refused(read):
+    """Nothing can stop Python's engine once it has begun; the nodes would refuse it too late."""
+    with pytest.raises(SpecError) as raised:
+        read(MINIMAL + "metrics: [{name: loss, regex: '(a+)+$'}]")
+    assert "exponential" in raised.value.problems[0].message
+
+
+def test_an_optional_part_with_a_repeat_is_no_pattern_that_could_run_away(read):
+    regex = r"loss=([0-9]+(?:\.[0-9]+)?)"
+    assert (
+        read(MINIMAL + f"metrics: [{{name: loss, regex: '{regex}'}}]").spec.metrics[0].regex
+        == regex
+    )
