@@ -103,15 +103,15 @@ def test_pull_watch_brings_each_new_checkpoint_until_the_job_ends(bench: Bench) 
         "saving",
         f"""
         cd "$LLMCLOUD_CHECKPOINT_DIR"
-        echo one > saving.tmp && mv saving.tmp step-1.txt
+        echo one > saving.tmp && mv saving.tmp step-1.bin
         until [ -e '{go}' ]; do sleep 0.1; done
-        echo two > saving.tmp && mv saving.tmp step-2.txt
+        echo two > saving.tmp && mv saving.tmp step-2.bin
         """,
         "checkpoints: {interval: 1s}\n",
     )
     bench.submit(path)
     watching = bench.start("checkpoints", "pull", "saving", "--watch", "--to", "here", "--json")
-    first, second = bench.root / "here" / "step-1.txt", bench.root / "here" / "step-2.txt"
+    first, second = bench.root / "here" / "step-1.bin", bench.root / "here" / "step-2.bin"
     eventually(first.exists, "the first checkpoint is here")
     go.touch()
     done = bench.end(watching)
