@@ -99,7 +99,7 @@ def _preferred(spec: JobSpec) -> list[str]:
 def _offers(loaded: LoadedSpec, compute: Compute) -> list[Offer]:
     refusals = compute.refusals(loaded.spec)
     if refusals:
-        raise SpecError(str(loaded.path), refusals)
+        raise loaded.refused(*refusals)
     return compute.offers(loaded.spec)
 
 
@@ -132,4 +132,4 @@ def _check_cost(loaded: LoadedSpec, cost_usd: float | None, limit_usd: float) ->
             f"the job could cost {could}, the limit is ${limit_usd:.2f}",
             hint="Set limits.max_duration, or raise the limit",
         )
-        raise SpecError(str(loaded.path), [problem])
+        raise loaded.refused(problem)

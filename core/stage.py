@@ -111,4 +111,4 @@ def _digest(path: Path) -> str:
 
 
 def _refused(loaded: LoadedSpec, number: int, message: str, hint: str) -> SpecError:
-    return SpecError(str(loaded.path), [Problem(f"data.{number}.source", message, hint=hint)])
+    return loaded.refused(Problem(f"data.{number}.source", message, hint=hint))

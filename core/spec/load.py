@@ -40,8 +40,11 @@ class LoadedSpec:
     digest: str
     root: Node = field(repr=False)
 
-    def locate(self, problem: Problem) -> Problem:
-        """Return a problem that was found later with the place of its key."""
+    def refused(self, *problems: Problem) -> SpecError:
+        """Return what to raise for problems that were found later, each with its key's place."""
+        return SpecError(str(self.path), [self._located(problem) for problem in problems])
+
+    def _located(self, problem: Problem) -> Problem:
         parts = problem.key.split(".") if problem.key else []
         path = tuple(int(part) if part.isdigit() else part for part in parts)
         return explain.located(self.root, path, problem.message, problem.hint)
