@@ -131,13 +131,6 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def boot_id() -> str:
-    """Return what tells this boot of the machine from every other; empty if unknown."""
-    with contextlib.suppress(OSError):
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return ""
-
-
 def _reap() -> None:
     """Collect orphans that came to us and have ended.
 
