@@ -46,7 +46,7 @@ class Data(Model):
 
     source: fields.DataLocation = Field(
         description="A local path (relative to the job file's folder), or an s3://, gs://, az:// "
-        "or file:// URL.",
+        "or file:// URL. Of a local folder, ignore files count as in code, and links stay.",
         examples=["./corpus"],
         json_schema_extra=BY_ALL,
     )
@@ -103,7 +103,7 @@ class Checkpoints(Model):
     )
     interval: fields.Duration = Field(
         units.Duration(60),
-        description="How often to look for a new checkpoint to ship.",
+        description="The least time between two checkpoints that are shipped; the newest wins.",
         examples=["60s"],
         json_schema_extra=BY_ALL,
     )
