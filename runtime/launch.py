@@ -117,10 +117,9 @@ def _torchrun(task: Task, place: Place, run: str) -> str:
 
 def _python_script(run: str) -> str:
     """Return what follows `python` in a run that is one plain command, else an empty string."""
-    found = re.fullmatch(
-        r"\s*python3?\s+(?:-u\s+)?((?:-m\s+)?[\w./-]+\.?\w*(?:\s[^\n;&|<>]*)?)\s*", run
-    )
-    return found.group(1).strip() if found else ""
+    plain = r"python3? +(?:-u +)?((?:-m +)?[\w./][\w./-]*(?: [^\n;&|<>]*)?)"
+    found = re.fullmatch(plain, run.strip())
+    return found.group(1) if found else ""
 
 
 def _text(value: str | int | float | bool) -> str:
