@@ -149,7 +149,7 @@ def _report(
         output.emit(document)
         return
     for name, reason in summary.left_out.items():
-        output.say(f"warning: {name} was left out: {reason}")
+        output.warn(f"{name} was left out: {reason}")
     would = "would be " if dry_run else ""
     output.say(
         f"{len(summary.transferred)} {would}{verb} ({render.size(summary.size_bytes)}), "

@@ -45,7 +45,7 @@ def list_jobs(
 
 
 def _warn(failure: Failure) -> None:
-    output.say(f"warning: {failure}")
+    output.warn(failure)
 
 
 def status(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False) -> None:

@@ -48,6 +48,16 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def warn(text: object) -> None:
+    """Tell the user of something that may matter."""
+    mention(f"warning: {text}")
+
+
+def mention(text: str) -> None:
+    """Tell the user something that others' words are in."""
+    say(_printable(text))
+
+
 def is_interactive() -> bool:
     """Tell whether a person can answer a question here."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -48,8 +48,8 @@ def submit(
     store = open_store(loaded.spec.store or session.home.store_url)
     stores.remember(session.home, store.url)
     for passed_over in plan.passed_over:
-        output.say(f"warning: {passed_over}")
-    told = (lambda _: None) if as_json else output.say
+        output.warn(passed_over)
+    told = (lambda _: None) if as_json else output.mention
     job = submits.run(submits.Submission(loaded, plan, compute, store, os.environ, told))
     _go_on(OpenJob(session, store, job.id), job, detach=detach, as_json=as_json)
 

@@ -101,7 +101,7 @@ class PlainLines(_Lines):
         if change != self._before:
             print(plain_line(seen), flush=True)  # noqa: T201
         if note and note != self._noted:
-            output.say(f"warning: {note}")
+            output.warn(note)
         self._before, self._noted = change, note
 
 
@@ -133,7 +133,7 @@ class JsonLines(_Lines):
         """Print the snapshot if anything but its cost is another."""
         document = to_document(seen)
         if note:
-            output.say(f"warning: {note}")
+            output.warn(note)
         compared = {**document, "cost_estimate_usd": None}
         if compared != self._before:
             output.emit_line(document)

@@ -83,7 +83,8 @@ class LogReader:
         """Begin no earlier than needed to see the last `lines` lines of each stream."""
         for stream in self._streams():
             prefix = self._prefix(stream)
-            seqs = [int(entry.key[len(prefix) :]) for entry in self._store.objects(prefix)]
+            keys = (entry.key[len(prefix) :] for entry in self._store.objects(prefix))
+            seqs = layout.numbers(keys)
             found = 0
             for seq in reversed(seqs):
                 self._at[stream] = Position(seq)
@@ -98,7 +99,8 @@ class LogReader:
             for entry in self._store.objects(prefix):
                 if entry.modified_at >= since_s - SKEW_S:
                     break
-                self._at[stream] = Position(int(entry.key[len(prefix) :]) + 1)
+                for seq in layout.numbers([entry.key[len(prefix) :]]):
+                    self._at[stream] = Position(seq + 1)
 
     def _new(self, stream: Stream) -> Iterator[Line]:
         at = self._at.get(stream, Position())
@@ -111,10 +113,11 @@ class LogReader:
     def _streams(self) -> list[Stream]:
         root = layout.streams(self._job, self._kind)
         return [
-            Stream(int(attempt), int(node))
+            Stream(int(attempt), node)
             for attempt in self._store.folders(root)
-            for node in self._store.folders(f"{root}{attempt}/")
-            if not self._nodes or int(node) in self._nodes
+            if attempt.isdigit()
+            for node in layout.numbers(self._store.folders(f"{root}{attempt}/"))
+            if not self._nodes or node in self._nodes
         ]
 
     def _prefix(self, stream: Stream) -> str:

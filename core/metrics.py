@@ -50,9 +50,9 @@ class MetricsReader:
         """Read what is new."""
         root = layout.streams(self._job, "metrics")
         for attempt in self._store.folders(root):
-            ranks = self._store.folders(f"{root}{attempt}/")
-            if ranks:
-                self._read(int(attempt), int(ranks[0]))
+            ranks = layout.numbers(self._store.folders(f"{root}{attempt}/"))
+            if attempt.isdigit() and ranks:
+                self._read(int(attempt), ranks[0])
 
     def _read(self, attempt: int, rank: int) -> None:
         prefix = layout.stream(self._job, "metrics", attempt, rank)

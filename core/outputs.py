@@ -21,7 +21,7 @@ def pull(
     store: ObjectStore, job: str, target: Path, progress: Callable[[Progress], None]
 ) -> Summary:
     """Bring a job's outputs into a folder; those of several nodes into `node-RANK` below it."""
-    ranks = [int(rank) for rank in store.folders(layout.outputs(job))]
+    ranks = layout.numbers(store.folders(layout.outputs(job)))
     if not ranks:
         state = status.read(store, job).state.value
         raise NotFound(

@@ -22,6 +22,11 @@ Numbers are zero-padded so that a listing is in their order.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 COMPLETE = "COMPLETE"
 SEQ_DIGITS = 8
 STEP_DIGITS = 10
@@ -100,6 +105,11 @@ def stream(job_id: str, kind: str, attempt: int, rank: int) -> str:
 def streams(job_id: str, kind: str) -> str:
     """Return the prefix of all segments of a kind."""
     return f"jobs/{job_id}/{kind}/"
+
+
+def numbers(names: Iterable[str]) -> list[int]:
+    """Return the numbers that names stand for; what is none is nothing that we wrote."""
+    return [int(name) for name in names if name.isascii() and name.isdigit()]
 
 
 def segment(stream_prefix: str, seq: int) -> str:

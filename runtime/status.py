@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from enum import Enum
@@ -81,7 +82,24 @@ class Status:
         """Read the document; fields of a newer version are passed over."""
         with reading("The status of a job", where):
             fields = known(cls, json.loads(data))
-            return cls(**{**fields, "state": State(fields["state"])})
+            found = cls(**{**fields, "state": State(fields["state"])})
+            _check(found)
+            return found
+
+
+def _check(found: Status) -> None:
+    """Refuse values that nothing could be done with; within `reading`."""
+    names = (found.job, found.name, found.provider, found.service, found.region or "")
+    if not "".join(names).isprintable():  # they go to terminals as they are
+        raise ValueError("a name of control characters")
+    operator.index(found.attempt)
+    operator.index(found.failures)
+    epoch_s(found.created_at)
+    if found.exit_code is not None:
+        operator.index(found.exit_code)
+    for time in (found.started_at, found.ended_at):
+        if time is not None:
+            epoch_s(time)
 
 
 def now() -> str:

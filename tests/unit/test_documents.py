@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmcloud.core import job as jobs
-from llmcloud.core import listing, metrics
+from llmcloud.core import listing, metrics, outputs
+from llmcloud.core.logs import LogReader
 from llmcloud.core.reserve import Reservation
 from llmcloud.runtime import heartbeat, journal, layout, status
 from llmcloud.runtime.checkpoints import gather
@@ -114,3 +115,41 @@ def test_a_damaged_job_hides_no_other_job(store: FileStore) -> None:
     listed = listing.find([store], lambda _: pytest.fail("nothing is live"), warned.append)
     assert [each.status.job for each in listed] == ["a-1"]
     assert [failure.where for failure in warned] == [layout.status("b-1")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"created_at": "yesterday"},
+        {"created_at": None},
+        {"ended_at": 5},
+        {"attempt": "one"},
+        {"exit_code": {}},
+        {"name": 5},
+        {"job": "\x1b[2J"},
+    ],
+)
+def test_a_status_of_wrong_values_is_damaged(wrong: dict[str, object]) -> None:
+    right = Status("a-1", "a", "local", "vm", None, State.RUNNING, status.now())
+    document = json.loads(right.to_json())
+    assert Status.from_json(json.dumps(document).encode()) == right
+    with pytest.raises(Unreadable):
+        Status.from_json(json.dumps({**document, **wrong}).encode())
+
+
+def test_what_is_no_number_among_a_jobs_folders_is_passed_over(
+    store: FileStore, tmp_path: Path
+) -> None:
+    for key in ("logs/trash/x", "logs/0001/trash/x", "metrics/trash/x", "metrics/0001/trash/x"):
+        store.put(f"jobs/a-1/{key}", b"1")
+    store.put(layout.stream("a-1", "logs", 1, 0) + "trash", b"1")
+    store.put(layout.outputs("a-1", 0) + "model", b"1")
+    store.put(layout.outputs("a-1") + "trash/x", b"1")
+    reader = LogReader(store, "a-1")
+    reader.skip_until(0.0)
+    reader.skip_until(4e9)
+    reader.skip_to_tail(1)
+    assert list(reader.poll()) == []
+    assert metrics.latest(store, "a-1") == {}
+    outputs.pull(store, "a-1", tmp_path / "here", lambda _: None)
+    assert [each.name for each in (tmp_path / "here").iterdir()] == ["model"]
