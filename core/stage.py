@@ -70,7 +70,7 @@ def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
         )
     if scheme == "file":
         return DataTree((), DataSource(data.source, data.target, data.mode))
-    path = (loaded.path.parent / data.source).expanduser().absolute()
+    path = loaded.beside(data.source).absolute()
     if not path.exists():
         raise _refused(loaded, number, f"there is no {path}", "Paths are relative to the job file")
     if data.mode == "mount":

@@ -112,7 +112,7 @@ class _Prepared:
 def _prepare(submission: Submission, scratch: Path) -> _Prepared:
     loaded = submission.loaded
     code = loaded.spec.code
-    folder = (loaded.path.parent / code.path).expanduser()
+    folder = loaded.beside(code.path)
     archive = package.pack(folder, code.exclude, code.max_size.bytes, scratch / "code.tar.gz")
     trees = stage.data_trees(loaded)
     for warning in (*archive.warnings, *(w for tree in trees for w in tree.warnings)):

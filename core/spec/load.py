@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,10 @@ class LoadedSpec:
     document: dict[str, Json]
     digest: str
     root: Node = field(repr=False)
+
+    def beside(self, path: str) -> Path:
+        """Return what a path in the file means: it begins at the file, or at a home with `~`."""
+        return self.path.parent / os.path.expanduser(path)  # noqa: PTH111 - keeps an unknown ~name
 
     def refused(self, *problems: Problem) -> SpecError:
         """Return what to raise for problems that were found later, each with its key's place."""

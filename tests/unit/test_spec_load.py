@@ -252,3 +252,12 @@ def test_an_optional_part_with_a_repeat_is_no_pattern_that_could_run_away(read):
         read(MINIMAL + f"metrics: [{{name: loss, regex: '{regex}'}}]").spec.metrics[0].regex
         == regex
     )
+
+
+def test_a_path_begins_at_the_file_or_with_a_tilde_at_a_home(read, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/me")
+    loaded = read(MINIMAL)
+    assert loaded.beside("data") == tmp_path / "data"
+    assert loaded.beside("~/data") == Path("/home/me/data")
+    assert loaded.beside("/data") == Path("/data")
+    assert loaded.beside("~nobody-of-this-name/x") == tmp_path / "~nobody-of-this-name/x"
