@@ -1,4 +1,4 @@
-"""GPUs, by a driver that only says that there are some: each job gets its own, and no more."""
+"""GPUs are shared out between the jobs of a machine: with an nvidia-smi that tells of two."""
 
 from __future__ import annotations
 
@@ -10,47 +10,47 @@ import pytest
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench
 
-SHOW = """
-    echo "node $LLMCLOUD_NODE_RANK has $CUDA_VISIBLE_DEVICES"
-    while [ ! -e {go} ]; do sleep 0.05; done
+SMI = """#!/bin/sh
+echo "0, NVIDIA A100-SXM4-80GB, 81920, 10, 5"
+echo "1, NVIDIA A100-SXM4-80GB, 81920, 20, 6"
 """
-RESOURCES = "resources: {{accelerator: A100:{count}, nodes: {nodes}}}\n"
+RUN = "echo sees $CUDA_VISIBLE_DEVICES; sleep 1000"
 
 
 @pytest.fixture
-def path(bench: Bench) -> str:
-    """A PATH with a driver's tool for four A100 in it."""
-    folder = bench.root / "driver"
+def bench(bench: Bench) -> Bench:
+    """Put the driver's tool on the path."""
+    folder = bench.root / "bin"
     folder.mkdir()
-    smi = folder / "nvidia-smi"
-    rows = "\n".join(f"{n}, NVIDIA A100-SXM4-80GB, 81920, 10, 5" for n in range(4))
-    smi.write_text(f"#!/bin/sh\ncat <<END\n{rows}\nEND\n")
-    smi.chmod(0o755)
-    return f"{folder}{os.pathsep}{bench.environ.get('PATH', os.defpath)}"
+    (folder / "nvidia-smi").write_text(SMI)
+    (folder / "nvidia-smi").chmod(0o755)
+    bench.environ["PATH"] = os.pathsep.join((str(folder), bench.environ["PATH"]))
+    return bench
 
 
-def test_nodes_and_jobs_get_gpus_of_their_own_and_no_more(bench: Bench, path: str) -> None:
-    go = bench.root / "go"
-    run = SHOW.format(go=go)
-    two_nodes = bench.job("two", run, RESOURCES.format(count=1, nodes=2))
-    first = bench.submit(two_nodes, env={"PATH": path})
-    bench.await_log(first, "node 0 has 0")
-    bench.await_log(first, "node 1 has 1")
-    second = bench.submit(
-        bench.job("rest", run, RESOURCES.format(count=2, nodes=1)), env={"PATH": path}
-    )
-    bench.await_log(second, "node 0 has 2,3")
-    third = bench.submit(
-        bench.job("none", run, RESOURCES.format(count=1, nodes=1)), env={"PATH": path}
-    )
-    assert "0 are free" in bench.await_state(third, "failed")["error"]
-    go.touch()
-    for job in (first, second):
-        bench.await_state(job, "succeeded")
+def test_two_jobs_get_a_gpu_each_and_a_third_is_told_that_none_is_free(bench: Bench) -> None:
+    wanted = "resources: {accelerator: A100:1}\n"
+    first, second = (bench.submit(bench.job(name, RUN, wanted)) for name in ("one", "two"))
+    for job, gpu in ((first, "0"), (second, "1")):
+        bench.await_log(job, f"sees {gpu}")
+    done = bench.cli("submit", bench.job("three", RUN, wanted))
+    assert done.code == 7
+    assert "0 are free" in done.err
+    assert bench.cli("cancel", first).code == 0
+    again = bench.submit(bench.job("again", RUN, wanted))
+    bench.await_log(again, "sees 0")
+    usage = bench.store.get(f"jobs/{again}/nodes/0001/00000.json").data
+    assert b"A100" in usage
+    for job in (second, again):
+        assert bench.cli("cancel", job).code == 0
 
 
-def test_more_gpus_than_there_are_is_no_capacity(bench: Bench, path: str) -> None:
-    job = bench.job("many", "true", RESOURCES.format(count=8, nodes=1))
-    done = bench.cli("submit", job, env={"PATH": path})
+def test_each_node_of_a_job_gets_its_own(bench: Bench) -> None:
+    wanted = "resources: {accelerator: A100:1, nodes: 2}\n"
+    job = bench.submit(bench.job("both", RUN, wanted))
+    bench.await_log(job, "sees 0", node=0)
+    bench.await_log(job, "sees 1", node=1)
+    assert bench.cli("cancel", job).code == 0
+    done = bench.cli("submit", bench.job("many", RUN, "resources: {accelerator: A100:3}\n"))
     assert done.code == 5
-    assert "4 x NVIDIA A100-SXM4-80GB" in done.err
+    assert "2 x NVIDIA A100" in done.err
