@@ -111,7 +111,23 @@ def end_submit(store: ObjectStore, job_id: str) -> None:
     try:
         status.change(store, job_id, lost)
     except NotFound:
-        store.delete(layout.job_document(job_id))
+        if _release(store, job_id):
+            store.delete(layout.job_document(job_id))
+
+
+def _release(store: ObjectStore, job_id: str) -> bool:
+    """Have the next submit of a job's name make a job of its own; False if one carries it on."""
+    try:
+        key = layout.name(jobs.read(store, job_id).name)
+        blob = store.get(key)
+        found = Reservation.from_json(blob.data, key)
+        if found.job == job_id:
+            store.put(key, dataclasses.replace(found, digest="").to_json(), if_match=blob.etag)
+    except NotFound:
+        return True
+    except Conflict:
+        return False
+    return True
 
 
 def _job_to_submit(
