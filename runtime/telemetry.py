@@ -51,7 +51,7 @@ class Telemetry:
             [environ[name] for name in task.secrets if name in environ],
         )
         self.step: int | None = None
-        self.problem = ""
+        self._said: set[str] = set()
         self._over = threading.Event()
         self._printed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
@@ -102,14 +102,17 @@ class Telemetry:
             self._log.flush()
             self._metrics.flush()
         except Failure as failure:
-            if str(failure) != self.problem:  # say it once; the next flush tries again
-                self.problem = str(failure)
-                self.capture.say(f"The log can't be shipped for now: {failure}")
+            self._say_once(f"The log can't be shipped for now: {failure}")  # the next flush may
 
     def read_metrics(self, folders: list[Path]) -> None:
         """Look for metrics from now on: what was printed or lay there before is of no training."""
         with self._collecting:
             self._collector = Collector(self._patterns, folders)
+
+    def _say_once(self, problem: str) -> None:
+        if problem not in self._said:
+            self._said.add(problem)
+            self.capture.say(problem)
 
     def _collect(self, line: str) -> None:
         with self._collecting:
@@ -119,6 +122,9 @@ class Telemetry:
     def _read_metrics(self) -> None:
         with self._collecting:
             found = self._collector.poll() if self._collector else []
+            problems = self._collector.problems() if self._collector else []
+        for problem in problems:
+            self._say_once(problem)
         if found:
             self.step = next((m.step for m in reversed(found) if m.step is not None), self.step)
             self._metrics.append(b"".join(metric.to_json().encode() + b"\n" for metric in found))
