@@ -50,18 +50,19 @@ class Peers:
         self._beats: dict[int, Heartbeat] = {}
         self._silent_s = dict.fromkeys(range(watched.task.nodes), 0.0)
         self._looked_at = clock()
+        self._looking = threading.Lock()
 
     def refresh(self) -> dict[int, Heartbeat]:
-        """Read all heartbeats of the attempt and return them by rank."""
-        found = heartbeat.read_all(
-            self._watched.store, self._watched.task.job, self._watched.attempt
-        )
-        passed_s = min(self._clock() - self._looked_at, LOOK_GAP_S)
-        self._looked_at = self._clock()
-        for rank in self._silent_s:
-            is_new = found.get(rank) != self._beats.get(rank)
-            self._silent_s[rank] = 0.0 if is_new else self._silent_s[rank] + passed_s
-        self._beats = found
+        """Read all heartbeats of the attempt and return them by rank; from any thread."""
+        watched = self._watched
+        with self._looking:
+            found = heartbeat.read_all(watched.store, watched.task.job, watched.attempt)
+            passed_s = min(self._clock() - self._looked_at, LOOK_GAP_S)
+            self._looked_at = self._clock()
+            for rank in self._silent_s:
+                is_new = found.get(rank) != self._beats.get(rank)
+                self._silent_s[rank] = 0.0 if is_new else self._silent_s[rank] + passed_s
+            self._beats = found
         return found
 
     def lost(self) -> list[int]:
