@@ -121,10 +121,10 @@ class Local(Compute):
         self._await_keeper(job.id, child)
 
     def describe(self, job: str, nodes: int) -> list[Machine]:
-        folder = self._folder(job)
-        if not (folder / "keeper.json").exists():
+        folder, keeper = self._folder(job), self._last_keeper(job)
+        if keeper is None:
             return []  # not launched yet, or deleted: nothing is known here
-        state = MachineState.RUNNING if self._keeper(job) else MachineState.GONE
+        state = MachineState.RUNNING if keeper.is_alive else MachineState.GONE
         said = "" if state is MachineState.RUNNING else self._last_words(job)
         return [Machine(rank, str(folder / f"node-{rank}"), state, said) for rank in range(nodes)]
 
@@ -150,11 +150,15 @@ class Local(Compute):
 
     def _keeper(self, job: str) -> Identity | None:
         """Return the keeper of a job while it lives."""
+        keeper = self._last_keeper(job)
+        return keeper if keeper and keeper.is_alive else None
+
+    def _last_keeper(self, job: str) -> Identity | None:
+        """Return the keeper of a job, dead or alive; None when the job has no machines here."""
         try:
-            keeper = Identity(**json.loads((self._folder(job) / "keeper.json").read_text()))
-        except (FileNotFoundError, ValueError):
+            return Identity(**json.loads((self._folder(job) / "keeper.json").read_text()))
+        except (OSError, ValueError, TypeError):
             return None
-        return keeper if keeper.is_alive else None
 
     def _await_keeper(self, job: str, child: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -73,10 +73,15 @@ def main() -> int:
         except BlockingIOError:
             return 0
         process.become_subreaper()
-        (folder / "keeper.json").write_text(
-            json.dumps(dataclasses.asdict(process.identify(os.getpid())))
-        )
+        _say_who_keeps(folder)
         return Keeper(order, open_store(order.store)).run()
+
+
+def _say_who_keeps(folder: Path) -> None:
+    """Write down this process, whole at once: half a file would look like a keeper that died."""
+    fresh = folder / "keeper.json.new"
+    fresh.write_text(json.dumps(dataclasses.asdict(process.identify(os.getpid()))))
+    fresh.replace(folder / "keeper.json")
 
 
 class Keeper:
