@@ -42,6 +42,9 @@ class Home:
         """Make the folder, for its owner alone; Failure when it can't be made."""
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (self.nodes, self.venvs):  # that lie in a job's code, perhaps
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / ".gitignore").write_text("*\n")
         except OSError as error:
             raise self.unusable(error) from error
 

@@ -1,4 +1,4 @@
-"""Which files of a folder travel: all but `.git`, and what the ignore files and `exclude` name."""
+"""Which files of a folder travel: all but `.git`, stores, and what is named to be left out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmcloud.runtime.errors import NotFound, PermissionDenied
+from llmcloud.runtime.objects import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -53,8 +54,9 @@ def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
 
     `.gitignore` and `.llmcloudignore` count in every folder as they do for git; `exclude` holds
     patterns of the same kind, anchored to `root`, and has the last word. Ignored folders are not
-    entered, nor are symlinks. An empty folder yields nothing. Raises NotFound and PermissionDenied
-    for the root itself.
+    entered, nor are symlinks, nor stores: with the jobs of before in it, each job's code would
+    hold twice what the last one's did. An empty folder yields nothing. Raises NotFound and
+    PermissionDenied for the root itself.
     """
     root = root.resolve()
     try:
@@ -112,6 +114,8 @@ def _walk(folder: _Folder, outer: list[_Rules], exclude: _Rules) -> Iterator[Wal
     except OSError as error:
         problem = f"{UNREADABLE}: {error.strerror}"
         yield WalkEntry(folder.path, folder.name, folder.path.lstat(), problem)
+        return
+    if folder.name and any(name == f"{PRIVATE}/" for name, _ in children):
         return
     rules = [*outer, _Rules(folder.name, _compile(_lines(folder.path)))]
     for child_name, child in children:

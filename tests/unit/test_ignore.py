@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from llmcloud.core.home import Home
 from llmcloud.core.ignore import walk
 from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.store import FileStore
 
 
 def plant(root: Path, **files: str) -> None:
@@ -162,3 +164,15 @@ def test_a_folder_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     for path in (tmp_path / "absent", tmp_path / "file"):
         with pytest.raises(NotFound):
             next(walk(path))
+
+
+def test_a_home_and_its_store_inside_of_the_folder_do_not_travel(tmp_path: Path) -> None:
+    """Else each job's code would hold all the jobs before it."""
+    home = Home(tmp_path / "home", tmp_path / "home/config.yaml")
+    home.create()
+    store = FileStore(tmp_path / "home/store")
+    store.create()
+    store.put("code/1", b"all that was before")
+    plant(tmp_path, **{"a.py": "", "home/nodes/a-1/node-0/model": "", "home/venvs/x/bin": ""})
+    assert names(tmp_path) == ["a.py"]
+    assert names(store.root) != []
