@@ -53,6 +53,8 @@ def _read(home: Home, environ: Mapping[str, str]) -> dict[str, str]:
     try:
         if not home.config_file.exists():
             return {}
+        if not home.config_file.is_file():  # reading a pipe might never end
+            raise SpecError(str(home.config_file), [Problem("", "This is no file")])
     except OSError as error:
         problem = Problem("", f"The config file can't be read: {error.strerror}")
         raise SpecError(str(home.config_file), [problem]) from error

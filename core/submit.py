@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
 from llmcloud.core import package, stage
+from llmcloud.core.errors import SpecError
 from llmcloud.core.job import Job
 from llmcloud.core.reserve import Reservation, reserve
 from llmcloud.core.spec.task import task_of
@@ -113,7 +114,10 @@ def _prepare(submission: Submission, scratch: Path) -> _Prepared:
     loaded = submission.loaded
     code = loaded.spec.code
     folder = loaded.beside(code.path)
-    archive = package.pack(folder, code.exclude, code.max_size.bytes, scratch / "code.tar.gz")
+    try:
+        archive = package.pack(folder, code.exclude, code.max_size.bytes, scratch / "code.tar.gz")
+    except SpecError as failure:
+        raise loaded.refused(*failure.problems) from failure
     trees = stage.data_trees(loaded)
     for warning in (*archive.warnings, *(w for tree in trees for w in tree.warnings)):
         submission.tell(f"warning: {warning}")

@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.models import JobSpec
 
 RESERVED = "LLMCLOUD_"
+TEXT_MAX_BYTES = 120_000  # Linux starts no program with an argument or variable of 128 KiB
 
 
 def broken(spec: JobSpec) -> Iterator[Finding]:
     """Yield every rule that a job breaks whose values are right by themselves."""
     yield from _odd_roles(spec)
     yield from _odd_names(spec)
+    yield from _long_texts(spec)
 
 
 def _odd_roles(spec: JobSpec) -> Iterator[Finding]:
@@ -53,6 +55,16 @@ def _odd_names(spec: JobSpec) -> Iterator[Finding]:
     yield from _repeated("hyperparameters", map(hyperparameter_variable, spec.hyperparameters))
     yield from _repeated("data", (each.target for each in spec.data))
     yield from _repeated("secrets", spec.secrets)
+
+
+def _long_texts(spec: JobSpec) -> Iterator[Finding]:
+    texts = [("run", spec.run), ("setup", spec.setup)] + [
+        ("env", each) for each in spec.env.values()
+    ]
+    for key, text in texts:
+        if len(str(text).encode()) > TEXT_MAX_BYTES:
+            hint = "Put it into a file beside the job file"
+            yield Finding(f"A text is longer than {TEXT_MAX_BYTES:,} bytes", hint, key)
 
 
 def _repeated(key: str, names: Iterable[str]) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -261,3 +262,17 @@ def test_a_path_begins_at_the_file_or_with_a_tilde_at_a_home(read, monkeypatch, 
     assert loaded.beside("~/data") == Path("/home/me/data")
     assert loaded.beside("/data") == Path("/data")
     assert loaded.beside("~nobody-of-this-name/x") == tmp_path / "~nobody-of-this-name/x"
+
+
+def test_a_config_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.yaml")
+    environ = {"LLMCLOUD_HOME": str(tmp_path)}
+    with pytest.raises(SpecError):
+        Config.load(Home.from_env(environ), environ)
+
+
+@pytest.mark.parametrize("key", ["run", "setup", "env.A"])
+def test_a_text_that_no_program_can_be_started_with_is_refused(read, key):
+    assert read(MINIMAL, f"{key}={'x' * 119_000}")
+    with pytest.raises(SpecError):
+        read(MINIMAL, f"{key}={'x' * 131_072}")
