@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,7 +110,7 @@ def test_refusals_have_their_exit_codes_and_leave_no_job(bench: Bench) -> None:
 
 def test_a_run_past_max_duration_is_ended_with_all_that_it_started(bench: Bench) -> None:
     """The processes ignore SIGTERM, left the session, and one has no environment to be known by."""
-    mark = f"mark-{bench.root.name}"
+    mark = f"mark-{uuid.uuid4().hex}"
     more = "limits: {max_duration: 6s, retries: 2}\n"
     path = bench.job("hang", f"python stubborn.py {mark}", more, stubborn__py=STUBBORN)
     done = bench.cli("submit", path)

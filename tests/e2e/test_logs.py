@@ -61,8 +61,7 @@ def test_a_follower_that_was_killed_goes_on_by_its_cursor(bench: Bench) -> None:
             child = bench.start("logs", "-f", "--json", *cursor, job, stdout=out)
             if stage < 2:
                 _go(bench, job, stage)
-                wanted = f"line {stage * 100 + 50}"
-                eventually(lambda wanted=wanted: wanted in path.read_text(), wanted)
+                eventually(lambda: path.read_bytes().count(b"\n") > 50, "some lines")
                 child.send_signal(signal.SIGKILL)
             child.wait()
         whole = path.read_text().rpartition("\n")[0]  # a kill may cut the last one
