@@ -19,6 +19,7 @@ PROC = Path("/proc")
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 KILL_TIMEOUT_S = 5.0
 KILL_POLL_S = 0.01
+CALM_LOOKS = 2
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,16 @@ def kill_tagged(variable: str, value: str) -> None:
 
 
 def _kill_until_gone(find: Callable[[], list[Identity]]) -> None:
-    """Kill in rounds, because what is killed may just have forked."""
+    """Kill in rounds, because what is killed may just have forked.
+
+    Nothing must be found twice: a look at /proc misses who changes its parent during it.
+    """
     deadline = time.monotonic() + KILL_TIMEOUT_S
-    while time.monotonic() < deadline:
+    calm = 0
+    while calm < CALM_LOOKS and time.monotonic() < deadline:
         _reap()
         left = find()
-        if not left:
-            return
+        calm = 0 if left else calm + 1
         for each in left:
             send(each.pid, signal.SIGKILL)
         time.sleep(KILL_POLL_S)
