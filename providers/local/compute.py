@@ -17,7 +17,8 @@ from llmcloud.core.provider import Compute, Finding, Machine, MachineState, Offe
 from llmcloud.providers.local import doctor, leftovers, machine
 from llmcloud.providers.local.keeper import TAG, Order
 from llmcloud.runtime import process
-from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.documents import known
+from llmcloud.runtime.errors import NoCapacity, Unavailable
 from llmcloud.runtime.process import Identity
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.models import JobSpec
 
 START_TIMEOUT_S = 20.0
+FULL_BYTES = 1 << 20
 POLL_S = 0.01
 LAUNCHERS = ("none", "torchrun", "tensorflow")
 KEEPER = ("-m", "llmcloud.providers.local.keeper")
@@ -93,6 +95,17 @@ class Local(Compute):
     def launch(self, job: Job, secrets: Mapping[str, str]) -> None:
         if self._keeper(job.id):
             return
+        try:
+            child = self._start_keeper(job, secrets)
+        except OSError as error:
+            raise Unavailable(
+                f"The job's nodes can't be started here: {error.strerror}.",
+                where=f"provider local: {error.filename or self._folder(job.id)}",
+                fix="llmcloud doctor local",
+            ) from error
+        self._await_keeper(job.id, child)
+
+    def _start_keeper(self, job: Job, secrets: Mapping[str, str]) -> subprocess.Popen[bytes]:
         folder = self._folder(job.id)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         order = Order(
@@ -107,9 +120,11 @@ class Local(Compute):
             gpus_per_node=job.task.accelerators_per_node,
             gpu_locks=str(self._home.root / "gpus"),
         )
-        (folder / "order.json").write_text(order.to_json())
+        fresh = folder / "order.json.new"
+        fresh.write_text(order.to_json())
+        fresh.replace(folder / "order.json")  # gc reads it: whole, or not there
         with (folder / "order.json").open("rb") as told, (folder / "keeper.log").open("wb") as log:
-            child = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, *KEEPER],
                 stdin=told,
                 stdout=log,
@@ -118,7 +133,6 @@ class Local(Compute):
                 env={**_environ(), TAG: str(folder), **secrets},
                 start_new_session=True,  # it outlives this terminal
             )
-        self._await_keeper(job.id, child)
 
     def describe(self, job: str, nodes: int) -> list[Machine]:
         folder, keeper = self._folder(job), self._last_keeper(job)
@@ -156,7 +170,8 @@ class Local(Compute):
     def _last_keeper(self, job: str) -> Identity | None:
         """Return the keeper of a job, dead or alive; None when the job has no machines here."""
         try:
-            return Identity(**json.loads((self._folder(job) / "keeper.json").read_text()))
+            found = json.loads((self._folder(job) / "keeper.json").read_text())
+            return Identity(**known(Identity, found))
         except (OSError, ValueError, TypeError):
             return None
 
@@ -169,6 +184,12 @@ class Local(Compute):
             if child.returncode:
                 break
             time.sleep(POLL_S)
+        if child.returncode == NoCapacity.exit_code:
+            raise NoCapacity(
+                self._last_words(job),
+                where="provider local",
+                fix="Wait for them (`llmcloud list`), or cancel one.",
+            )
         raise Unavailable(
             "The process that keeps the job's nodes did not start.",
             where=f"provider local: {self._last_words(job) or 'it printed nothing'}",
@@ -176,6 +197,9 @@ class Local(Compute):
         )
 
     def _last_words(self, job: str) -> str:
+        free = machine.free_bytes(self._home.nodes)
+        if free < FULL_BYTES:
+            return f"The disk is full: {free:,} bytes are free for {self._home.nodes}."
         try:
             log = (self._folder(job) / "keeper.log").read_text(errors="replace")
         except FileNotFoundError:

@@ -30,8 +30,6 @@ def claim(folder: Path, name: str, count: int) -> list[tuple[int, IO[str]]]:
         for _, lock in claimed:
             lock.close()
         raise NoCapacity(
-            f"{count} GPUs are wanted and {len(claimed)} are free; other jobs have the rest.",
-            where="provider local",
-            fix="Wait for them (`llmcloud list`), or cancel one.",
+            f"{count} GPUs are wanted and {len(claimed)} are free; other jobs have the rest."
         )
     return claimed

@@ -25,7 +25,8 @@ from typing import IO
 from llmcloud.providers.local import gpus
 from llmcloud.providers.local.unpack import unpack
 from llmcloud.runtime import heartbeat, journal, process, status
-from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.documents import known
+from llmcloud.runtime.errors import Failure, NoCapacity
 from llmcloud.runtime.heartbeat import Outcome
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import ObjectStore, open_store
@@ -55,7 +56,7 @@ class Order:
     @classmethod
     def from_json(cls, data: str) -> Order:
         """Read an order."""
-        return cls(**json.loads(data))
+        return cls(**known(cls, json.loads(data)))
 
     def to_json(self) -> str:
         """Write an order; it holds no secret: those are in the keeper's environment only."""
@@ -63,7 +64,7 @@ class Order:
 
 
 def main() -> int:
-    """Keep one job; 0 when it has ended or somebody else keeps it."""
+    """Keep one job; 0 when it has ended or somebody else keeps it, 5 when GPUs are lacking."""
     order = Order.from_json(sys.stdin.read())
     folder = Path(order.folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,9 +73,15 @@ def main() -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return 0
+        wanted = order.gpus_per_node * order.nodes
+        try:
+            claimed = gpus.claim(Path(order.gpu_locks), order.gpu, wanted)
+        except NoCapacity as failure:
+            print(failure.what, flush=True)  # noqa: T201  what `launch` reads
+            return failure.exit_code
         process.become_subreaper()
         _say_who_keeps(folder)
-        return Keeper(order, open_store(order.store)).run()
+        return Keeper(order, open_store(order.store), claimed).run()
 
 
 def _say_who_keeps(folder: Path) -> None:
@@ -87,8 +94,10 @@ def _say_who_keeps(folder: Path) -> None:
 class Keeper:
     """The nodes of one job as child processes."""
 
-    def __init__(self, order: Order, store: ObjectStore) -> None:
-        self._order, self._store = order, store
+    def __init__(
+        self, order: Order, store: ObjectStore, claimed: list[tuple[int, IO[str]]]
+    ) -> None:
+        self._order, self._store, self._gpus = order, store, claimed
         self._folder = Path(order.folder)
         limit_s = order.max_duration_s
         self._expires_at_s = None if limit_s is None else time.monotonic() + limit_s
@@ -96,7 +105,6 @@ class Keeper:
         self._started_at_s: dict[int, float] = {}
         self._restarts = dict.fromkeys(range(order.nodes), 0)
         self._parting = False
-        self._gpus: list[tuple[int, IO[str]]] = []
 
     def run(self) -> int:
         """Run the nodes until each has ended by itself, or a signal says to go."""
@@ -114,8 +122,6 @@ class Keeper:
         return 0
 
     def _begin(self) -> None:
-        wanted = self._order.gpus_per_node * self._order.nodes
-        self._gpus = gpus.claim(Path(self._order.gpu_locks), self._order.gpu, wanted)
         self._runtime = unpack(self._store, self._order.runtime, Path(self._order.environments))
         for rank in range(self._order.nodes):
             self._start(rank)

@@ -34,8 +34,9 @@ def test_two_jobs_get_a_gpu_each_and_a_third_is_told_that_none_is_free(bench: Be
     for job, gpu in ((first, "0"), (second, "1")):
         bench.await_log(job, f"sees {gpu}")
     done = bench.cli("submit", bench.job("three", RUN, wanted))
-    assert done.code == 7
+    assert done.code == 5
     assert "0 are free" in done.err
+    assert bench.status("three")["state"] == "failed"
     assert bench.cli("cancel", first).code == 0
     again = bench.submit(bench.job("again", RUN, wanted))
     bench.await_log(again, "sees 0")
