@@ -275,7 +275,7 @@ class Attempt:
             try:
                 for step in self._shipper.poll():
                     self._telemetry.capture.say(f"Checkpoint {step} is saved.")
-            except Failure as failure:
+            except (Failure, OSError) as failure:
                 if str(failure) != problem:  # say it once; the next poll tries again
                     problem = str(failure)
                     self._telemetry.capture.say(f"A checkpoint can't be saved for now: {failure}")

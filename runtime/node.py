@@ -42,9 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         node.run()
-    except Failure as failure:
-        print(f"{status.now()} {failure} {failure.fix}", file=sys.stderr, flush=True)  # noqa: T201
-        return failure.exit_code
+    except (Failure, OSError) as failure:
+        print(f"{status.now()} {failure}", file=sys.stderr, flush=True)  # noqa: T201
+        return Failure.exit_code
     return 0
 
 

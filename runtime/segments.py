@@ -2,8 +2,8 @@
 
 A stream is objects 0, 1, 2 …. The newest is written again, whole and longer, until it is full;
 so there are few objects, and a reader only ever asks for the bytes after those it has.
-The writer keeps the newest segments in a spool folder until the store has them whole, so that
-neither a store that is away for a while nor a kill loses a byte.
+The writer keeps the newest segments in a spool until the store has them whole, so that neither a
+store that is away for a while nor a kill loses a byte.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.errors import Failure, NotFound
+from llmcloud.runtime.spool import MARKER, Spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,56 +27,52 @@ READ_BYTES = 1 << 20
 
 
 class SegmentWriter:
-    """Appends records to a stream; `append` from one thread, `flush` from another."""
+    """Appends records to a stream; `append` from any thread, `flush` from one at a time."""
 
-    def __init__(self, store: ObjectStore, stream: str, spool: Path) -> None:
-        self._store, self._stream, self._spool = store, stream, spool
-        spool.mkdir(parents=True, exist_ok=True)
-        (spool / "stream").write_text(stream)
+    def __init__(self, store: ObjectStore, stream: str, folder: Path) -> None:
+        self._store, self._stream = store, stream
+        self._spool = Spool(folder, stream)
         self._lock = threading.Lock()
         self._seq = 0
-        self._size = 0
         self._shipped: dict[int, int] = {}
-        self._file = self._segment_path(0).open("ab", buffering=0)
 
     def append(self, records: bytes) -> None:
-        """Add whole records; they are on this disk when it returns."""
+        """Add whole records; a kill of this process does not lose them, if the disk took them."""
         with self._lock:
-            self._file.write(records)
-            self._size += len(records)
-            if self._size >= SEGMENT_BYTES:
-                self._file.close()
-                self._seq, self._size = self._seq + 1, 0
-                self._file = self._segment_path(self._seq).open("ab", buffering=0)
+            self._spool.append(self._seq, records)
+            if self._spool.size(self._seq) >= SEGMENT_BYTES:
+                self._seq += 1
 
     def flush(self) -> None:
         """Bring the store up to date; what raises here is tried again by the next call."""
-        for seq in sorted(int(path.name) for path in self._spool.glob("[0-9]*")):
+        with self._lock:
+            seqs, newest = self._spool.seqs, self._seq
+        for seq in seqs:
             with self._lock:
-                newest = self._seq
-            data = self._segment_path(seq).read_bytes()
+                data = self._spool.read(seq)
             if len(data) != self._shipped.get(seq, 0):
                 self._store.put(layout.segment(self._stream, seq), data)
                 self._shipped[seq] = len(data)
             if seq < newest:
-                self._segment_path(seq).unlink()
+                with self._lock:
+                    self._spool.drop(seq)
                 del self._shipped[seq]
 
     def close(self) -> None:
-        """Flush for the last time; afterwards the spool is empty."""
+        """Flush for the last time; Failure if a full disk and a store away lost something."""
         self.flush()
-        self._file.close()
-        for path in self._spool.iterdir():
-            path.unlink()
-        self._spool.rmdir()
-
-    def _segment_path(self, seq: int) -> Path:
-        return self._spool / f"{seq:0{layout.SEQ_DIGITS}d}"
+        self._spool.remove()
+        if self._spool.lost_bytes:
+            raise Failure(
+                f"{self._spool.lost_bytes} bytes of {self._stream} were lost: neither the node's "
+                "disk nor the store took them.",
+                fix="Make room on the node's disk (resources.disk).",
+            )
 
 
 def ship_leftovers(store: ObjectStore, spool: Path) -> None:
     """Ship what a writer that was killed left in its spool folder."""
-    marker = spool / "stream"
+    marker = spool / MARKER
     if marker.is_file():
         stream = marker.read_text()
         for path in sorted(spool.glob("[0-9]*")):

@@ -101,7 +101,7 @@ class Telemetry:
             self._read_metrics()
             self._log.flush()
             self._metrics.flush()
-        except Failure as failure:
+        except (Failure, OSError) as failure:
             self._say_once(f"The log can't be shipped for now: {failure}")  # the next flush may
 
     def read_metrics(self, folders: list[Path]) -> None:

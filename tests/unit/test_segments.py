@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.rig.checkpoints import DyingStore
 
-from llmcloud.runtime import layout, segments
-from llmcloud.runtime.errors import StoreFull
+from llmcloud.runtime import layout, segments, spool
+from llmcloud.runtime.errors import Failure, StoreFull
 from llmcloud.runtime.segments import Position, SegmentWriter, read_from, ship_leftovers
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 STREAM = "jobs/j/logs/0001/00000/"
@@ -114,9 +117,64 @@ def test_what_a_killed_writer_left_is_shipped_by_the_next(
         writer.append(record(number))
         if number == flushed:
             writer.flush()
-    writer._file.write(b"half a record"[:cut])
-    writer._file.close()
+    with (folder / "spool" / f"{writer._seq:08d}").open("ab") as file:
+        file.write(b"half a record"[:cut])
     ship_leftovers(store, folder / "spool")
     assert read(store)[0] == b"".join(record(number) for number in range(written))
     ship_leftovers(store, folder / "spool")
     assert not store.exists(layout.segment(STREAM, 99))
+
+
+def test_a_node_whose_disk_takes_nothing_still_ships_its_log(
+    store: DyingStore, tmp_path: Path
+) -> None:
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    writer = SegmentWriter(store, STREAM, tmp_path / "spool")
+    for number in range(200):
+        writer.append(record(number))
+        writer.flush()
+    writer.close()
+    assert read(store)[0] == b"".join(record(number) for number in range(200))
+
+
+@given(st.lists(st.tuples(st.integers(0, 300), st.booleans()), max_size=12))
+def test_a_disk_that_is_full_at_times_tears_no_record(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bool]]
+) -> None:
+    """The limit on a file's size makes writes short, then fail, as a full disk does."""
+    folder = tmp_path_factory.mktemp("full")
+    store = DyingStore(folder / "store")
+    store.create()
+    writer = SegmentWriter(store, STREAM, folder / "spool")
+    for number, (limit, is_flushed) in enumerate(steps):
+        with file_size_limit(limit):
+            writer.append(record(number))
+        if is_flushed:
+            writer.flush()
+    writer.close()
+    assert read(store)[0] == b"".join(record(number) for number in range(len(steps)))
+
+
+def test_what_neither_disk_nor_store_takes_is_told(
+    store: DyingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "HELD_BYTES_MAX", 1000)
+    (tmp_path / "spool").write_text("no folder")
+    writer = SegmentWriter(store, STREAM, tmp_path / "spool")
+    for number in range(200):
+        writer.append(record(number))
+    with pytest.raises(Failure, match="were lost"):
+        writer.close()
+    kept = read(store)[0]
+    assert kept
+    assert b"".join(record(number) for number in range(200)).startswith(kept)
+
+
+@contextlib.contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
