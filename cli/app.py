@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from llmcloud.runtime.errors import Failure, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+TERMINATED = 128 + signal.SIGTERM
 
 # name: (module, what in it is the command, the line that help shows); in the order of a day's work
 COMMANDS = {
@@ -130,6 +133,7 @@ def main() -> None:
     if "_LLMCLOUD_COMPLETE" in os.environ:
         # For zsh and fish typer would load rich to take markup out of help that has none.
         _completion_classes._sanitize_help_text = lambda text: text  # noqa: SLF001
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that we tidy up
     sys.exit(guarded(lambda: app(prog_name="llmcloud")))
 
 

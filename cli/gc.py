@@ -10,6 +10,7 @@ import typer
 from llmcloud.cli import output
 from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
 from llmcloud.core import gc as sweep
+from llmcloud.runtime.errors import Failure
 
 
 def gc(
@@ -39,6 +40,16 @@ def gc(
     if dry_run or not found:
         return
     if output.confirm(f"Remove these {len(found)}?", yes=yes):
-        for each in found:
-            each.remove()
-        output.say(f"Removed {len(found)}.")
+        failures = [failure for each in found if (failure := _failure(each))]
+        output.say(f"Removed {len(found) - len(failures)}.")
+        if failures:
+            raise failures[0]
+
+
+def _failure(found: sweep.Found) -> Failure | None:
+    """Remove a leftover; one that can't be removed keeps no other from going."""
+    try:
+        found.remove()
+    except Failure as failure:
+        return failure
+    return None

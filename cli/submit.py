@@ -50,7 +50,11 @@ def submit(
     for passed_over in plan.passed_over:
         output.warn(passed_over)
     told = (lambda _: None) if as_json else output.mention
-    job = submits.run(submits.Submission(loaded, plan, compute, store, os.environ, told))
+    try:
+        job = submits.run(submits.Submission(loaded, plan, compute, store, os.environ, told))
+    except KeyboardInterrupt:
+        output.say("\nInterrupted. The same submit carries on; llmcloud gc forgets it.")
+        raise
     _go_on(OpenJob(session, store, job.id), job, detach=detach, as_json=as_json)
 
 

@@ -83,7 +83,7 @@ def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Fou
             for leftover in compute.leftovers(frozenset(live), looked_at)
             if leftover.kind != FOLDER or leftover.job not in resumable
         ]
-    return found
+    return sorted(found, key=lambda each: each.compute is None)  # first what makes room
 
 
 def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:

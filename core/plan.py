@@ -83,8 +83,19 @@ def make(loaded: LoadedSpec, home: Home, job: str) -> tuple[Plan, Compute]:
         offers += found
         chosen = chosen or compute
     if chosen is None:
-        raise failures[-1]
+        raise _nowhere(failures)
     return _plan(loaded, chosen, offers, failures, job), chosen
+
+
+def _nowhere(failures: list[Failure]) -> Failure:
+    """Return why no provider will do: the one reason, or all, under the first one's exit code."""
+    if len(failures) == 1:
+        return failures[0]
+    first = next((f for f in failures if not isinstance(f, SpecError)), None)
+    if first is None:
+        return failures[0]
+    said = " ".join(str(failure) for failure in failures)
+    return type(first)(f"No provider can run this. {said}", where=first.where, fix=first.fix)
 
 
 def _preferred(spec: JobSpec) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
@@ -12,6 +11,7 @@ from llmcloud.core.errors import Problem, SpecError
 from llmcloud.core.ignore import walk
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.fetch import tree_digest
 from llmcloud.runtime.task import DataSource
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _folder(loaded: LoadedSpec, number: int, path: Path) -> DataTree:
             continue
         digests[entry.name] = _digest(entry.path)
         entries.append(entry)
-    prefix = layout.data(hashlib.sha256(json.dumps(digests).encode()).hexdigest())
+    prefix = layout.data(tree_digest(digests))
     uploads = tuple(
         Upload(e.path, prefix + e.name, e.stat.st_size, digests[e.name]) for e in entries
     )

@@ -18,6 +18,7 @@ from llmcloud.runtime import (
     fetch,
     heartbeat,
     launch,
+    layout,
     status,
     supervise,
     usage,
@@ -290,7 +291,9 @@ class Attempt:
             deadline_s = seat.task.grace_s if self._interrupted_by else SAVE_TIMEOUT_S
             for step in self._shipper.flush(deadline_s):
                 self._telemetry.capture.say(f"Checkpoint {step} is saved.")
-        fetch.send_outputs(seat.store, seat.task.job, seat.rank, seat.code, self._outputs)
+        prefix = layout.outputs(seat.task.job, seat.rank)
+        for name in fetch.send_outputs(seat.store, prefix, seat.code, self._outputs):
+            self._telemetry.capture.say(f"The output {name} is no file of the job's: left out.")
 
     def _supervise(self, command: supervise.Command) -> int:
         capture = self._telemetry.capture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import tarfile
@@ -14,7 +16,7 @@ from llmcloud.runtime.errors import Failure, InvalidRequest, Unavailable
 from llmcloud.runtime.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Mapping
 
     from llmcloud.runtime.store import ObjectStore
     from llmcloud.runtime.task import DataSource, Task
@@ -71,11 +73,23 @@ def _copy_local(path: Path, target: Path) -> None:
         shutil.copy2(path, target)
 
 
-def _copy_objects(store: ObjectStore, prefix: str, target: Path) -> None:
-    """Copy the objects under a prefix; one that is named like the prefix is a single file."""
-    if not prefix.endswith("/"):
-        store.get_file(prefix, target)
-        return
+def tree_digest(digests: Mapping[str, str]) -> str:
+    """Return the digest of a tree: of its files' SHA-256 by their names."""
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+
+
+def _copy_objects(store: ObjectStore, source: str, target: Path) -> None:
+    """Copy a staged tree, whose prefix ends in `/`, or a staged file; both name their digest."""
+    if source.endswith("/"):
+        found = tree_digest(_copy_tree(store, source, target))
+    else:
+        found = store.get_file(source, target)
+    if not source.startswith(layout.data(found)):
+        raise Unavailable("The staged data is not what was submitted.", where=source)
+
+
+def _copy_tree(store: ObjectStore, prefix: str, target: Path) -> dict[str, str]:
+    digests = {}
     target.mkdir(exist_ok=True)
     for entry in store.objects(prefix):
         name = PurePosixPath(entry.key.removeprefix(prefix))
@@ -83,35 +97,31 @@ def _copy_objects(store: ObjectStore, prefix: str, target: Path) -> None:
             raise InvalidRequest("An object's name leaves its folder.", where=entry.key)
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        store.get_file(entry.key, path)
+        digests[name.as_posix()] = store.get_file(entry.key, path)
+    return digests
 
 
-def send_outputs(
-    store: ObjectStore, job: str, rank: int, code: Path, outputs: tuple[str, ...]
-) -> int:
-    """Upload what the job left under its outputs; returns how many files that were.
+def send_outputs(store: ObjectStore, prefix: str, code: Path, outputs: Iterable[str]) -> list[str]:
+    """Upload what the job left under its outputs; return the names of what can't be uploaded.
 
-    Links are followed to files below the code folder only.
+    Those are sockets, pipes, and links to anything but a file below the code folder.
     """
-    sent = 0
+    left_out = []
     inside = code.resolve()
     for output in outputs:
-        root = code / output
-        files = [root] if root.is_file() else _files(root)
-        for path in files:
-            if path.resolve().is_relative_to(inside):
-                store.put_file(layout.outputs(job, rank) + path.relative_to(code).as_posix(), path)
-                sent += 1
-    return sent
+        for path in _files(code / output):
+            name = path.relative_to(code).as_posix()
+            if path.is_file() and path.resolve().is_relative_to(inside):
+                store.put_file(prefix + name, path)
+            else:
+                left_out.append(name)
+    return left_out
 
 
 def _files(root: Path) -> list[Path]:
-    return sorted(
-        Path(folder, name)
-        for folder, _, names in os.walk(root)
-        for name in names
-        if Path(folder, name).is_file()
-    )
+    if not root.is_dir() or root.is_symlink():
+        return [root] if os.path.lexists(root) else []
+    return sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names)
 
 
 def _local_path(url: str) -> Path:
