@@ -10,7 +10,6 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcloud.runtime import (
@@ -37,8 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from llmcloud.runtime.store import ObjectStore
-    from llmcloud.runtime.task import Task
+    from llmcloud.runtime.seat import Seat
 
 MEET_TIMEOUT_S = 1800.0  # a big image and a slow setup on one node of many
 POLL_S = 0.2
@@ -55,37 +53,6 @@ OUTCOMES = {
     Reason.STORE_GONE: Outcome.LOST,
     Reason.STOPPED: Outcome.STOPPED,
 }
-
-
-@dataclass(frozen=True)
-class Seat:
-    """A node's place in its job; `expires_at_s` is on this machine's monotonic clock."""
-
-    store: ObjectStore
-    task: Task
-    rank: int
-    work: Path
-    environments: Path
-    host: str
-    incarnation: str
-    expires_at_s: float | None
-    parent: int | None = None
-
-    @property
-    def code(self) -> Path:
-        """Return the folder the job runs in."""
-        return self.work / "code"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Return the folder the job writes its checkpoints to."""
-        return self.code / self.task.checkpoints.path
-
-    @property
-    def set_aside(self) -> Path:
-        """Return where torn checkpoints go."""
-        return self.work / "set-aside"
-
 
 Found = TypeVar("Found")
 

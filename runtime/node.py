@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import heartbeat, layout, process, status, telemetry, verdict
-from llmcloud.runtime.attempt import Attempt, Seat
+from llmcloud.runtime.attempt import Attempt
 from llmcloud.runtime.errors import Failure
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
+from llmcloud.runtime.seat import Seat
 from llmcloud.runtime.status import State
 from llmcloud.runtime.store import open_store
 from llmcloud.runtime.supervise import Reason, Stop

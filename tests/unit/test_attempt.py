@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import attempt, heartbeat, layout, status
-from llmcloud.runtime.attempt import Attempt, Seat
+from llmcloud.runtime.attempt import Attempt
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
+from llmcloud.runtime.seat import Seat
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import FileStore
 from llmcloud.runtime.supervise import Reason, Stop

@@ -1,0 +1,42 @@
+"""A node's place in its job: what its attempts have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from llmcloud.runtime.store import ObjectStore
+    from llmcloud.runtime.task import Task
+
+
+@dataclass(frozen=True)
+class Seat:
+    """A node's place in its job; `expires_at_s` is on this machine's monotonic clock."""
+
+    store: ObjectStore
+    task: Task
+    rank: int
+    work: Path
+    environments: Path
+    host: str
+    incarnation: str
+    expires_at_s: float | None
+    parent: int | None = None
+
+    @property
+    def code(self) -> Path:
+        """Return the folder the job runs in."""
+        return self.work / "code"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder the job writes its checkpoints to."""
+        return self.code / self.task.checkpoints.path
+
+    @property
+    def set_aside(self) -> Path:
+        """Return where torn checkpoints go."""
+        return self.work / "set-aside"
