@@ -55,6 +55,7 @@ def test_a_store_that_is_full_loses_nothing(bench: Bench, small_disk: Path) -> N
     assert "step 6" in done.out
     assert "No space is left in the store" in done.err
     assert "can't be saved for now: No space is left" in done.out
+    bench.await_nothing_running()
     assert bench.cli("gc", "--dry-run", "--json").document == []  # what it left is wanted
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     done = bench.cli("resume", "full", "--store", store)
