@@ -23,7 +23,7 @@ class Code(Model):
     path: fields.Text = Field(
         ".",
         description="The folder, relative to the job file's. `.git` never travels; `.gitignore` "
-        "and `.llmcloudignore` are honoured.",
+        "and `.llmcloudignore` are honoured; all else does, pulled checkpoints and outputs too.",
         examples=["src"],
         json_schema_extra=BY_ALL,
     )
@@ -46,7 +46,8 @@ class Data(Model):
 
     source: fields.DataLocation = Field(
         description="A local path (relative to the job file's folder), or an s3://, gs://, az:// "
-        "or file:// URL. Of a local folder, ignore files count as in code, and links stay.",
+        "or file:// URL, such as `llmcloud data push` prints. Of a local folder, ignore files "
+        "count as in code, and links stay.",
         examples=["./corpus"],
         json_schema_extra=BY_ALL,
     )
@@ -97,13 +98,18 @@ class Checkpoints(Model):
 
     path: fields.FolderInside = Field(
         "checkpoints",
-        description="The folder of the checkpoints, relative to the code.",
+        description="The folder of the checkpoints, relative to the code. A file whose name ends "
+        "in its step (`model-100.pt`, `step=100.ckpt`), or a folder called like "
+        "`checkpoint-100`, `step_100`, `epoch-3` or `100`, is one; what lies beside those is not "
+        "saved. Without such names the whole folder is one. What a new job finds there came with "
+        "its code.",
         examples=["checkpoints"],
         json_schema_extra=BY_ALL,
     )
     interval: fields.Duration = Field(
         units.Duration(60),
-        description="The least time between two checkpoints that are shipped; the newest wins.",
+        description="The least time between two checkpoints that are shipped; the newest wins. "
+        "With several nodes of which not all save one, it takes some ten seconds more.",
         examples=["60s"],
         json_schema_extra=BY_ALL,
     )
@@ -119,7 +125,9 @@ class Metric(Model):
     """A number to read off the lines that the training prints."""
 
     name: fields.MetricName = Field(
-        description="What to call it.", examples=["loss"], json_schema_extra=BY_ALL
+        description="What to call it: `loss` draws the curve, `step` the progress.",
+        examples=["loss"],
+        json_schema_extra=BY_ALL,
     )
     regex: fields.Regex = Field(
         description="A regular expression whose one group is the number.",
@@ -209,13 +217,14 @@ class JobSpec(Model):
     )
     setup: fields.Text = Field(
         "",
-        description="Shell commands that run once before the training, in a virtual environment.",
+        description="Shell commands that run once before the training, in a virtual environment; "
+        "the first that fails ends them.",
         examples=["pip install -r requirements.txt"],
         json_schema_extra=BY_ALL,
     )
     run: fields.Text = Field(
         description="The shell command that trains; `{hyperparameters}` in it becomes "
-        "`--learning_rate=0.0003 --batch_size=32`.",
+        "`--learning_rate=0.0003 --batch_size=32`. Of several, the first that fails ends it.",
         examples=["python train.py {hyperparameters}"],
         json_schema_extra=BY_ALL,
     )
@@ -227,8 +236,9 @@ class JobSpec(Model):
     )
     hyperparameters: dict[fields.Parameter, fields.Scalar] = Field(
         {},
-        description="Numbers, texts and booleans that the training gets as a JSON file, in its "
-        "environment, and in place of `{hyperparameters}`.",
+        description="Numbers, texts and booleans that the training gets as a JSON file (its path "
+        "is LLMCLOUD_HYPERPARAMETERS), in its environment (LLMCLOUD_HP_LEARNING_RATE), and in "
+        "place of `{hyperparameters}`.",
         examples=[{"learning_rate": 3.0e-4, "batch_size": 32}],
         json_schema_extra=BY_ALL,
     )
@@ -254,7 +264,8 @@ class JobSpec(Model):
     )
     outputs: Many[fields.FolderInside] = Field(
         (),
-        description="Files and folders to keep at the end, relative to the code.",
+        description="Files and folders to keep when an attempt ends, relative to the code. The "
+        "first is LLMCLOUD_OUTPUT_DIR: let it be a folder.",
         examples=[["results/"]],
         json_schema_extra=BY_ALL,
     )
