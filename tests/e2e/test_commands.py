@@ -238,3 +238,10 @@ def test_times_of_data_are_rfc_3339(bench: Bench) -> None:
 def test_streams_that_are_closed_are_no_bug(bench: Bench) -> None:
     command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *LLMCLOUD, "init"]
     assert subprocess.run(command, env=bench.environ, check=False).returncode == 0
+
+
+def test_doctor_fix_makes_the_home_and_its_store(bench: Bench) -> None:
+    assert not bench.home.exists()
+    assert bench.cli("doctor", "--fix").code == 0
+    assert bench.store.is_there()
+    assert bench.home.stat().st_mode & 0o077 == 0

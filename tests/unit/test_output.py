@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from llmcloud.cli import output
+from llmcloud.cli import app, output
 from llmcloud.core.errors import UsageError
 
 COMMAND = [sys.executable, "-c", "from llmcloud.cli.app import main; main()"]
@@ -66,3 +66,16 @@ def test_the_words_of_others_do_not_move_the_cursor() -> None:
     assert "\x1b" not in text
     assert "\r" not in text
     assert "a\\x1b[2Jb\nc" in text
+
+
+def test_a_bug_of_ours_says_so_and_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only here may a traceback be seen: it is what mending the bug takes."""
+
+    def command() -> None:
+        raise ZeroDivisionError
+
+    assert app.guarded(command) == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "bug in llmcloud" in shown.err
+    assert "ZeroDivisionError" in shown.err
