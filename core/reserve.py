@@ -134,10 +134,7 @@ def _job_to_submit(
     store: ObjectStore, compute: Compute, former: Reservation, wanted: Reservation
 ) -> str:
     """Return the former job to carry on, or the wanted one when the former has ended."""
-    try:
-        state = status.read(store, former.job).state
-    except NotFound:
-        state = State.SUBMITTED  # or about to be
+    state = _state(store, compute, former.job)
     if state.is_final:
         return wanted.job
     if former.is_held or state not in BEFORE_MACHINES or _has_machines(store, compute, former.job):
@@ -148,11 +145,23 @@ def _job_to_submit(
     return wanted.job
 
 
+def _state(store: ObjectStore, compute: Compute, job_id: str) -> State:
+    """Return the state of a job; one that ran and has lost its machines is lost."""
+    try:
+        found = status.read(store, job_id)
+    except NotFound:
+        return State.SUBMITTED  # or about to be
+    if found.state in BEFORE_MACHINES or found.provider != compute.name:
+        return found.state
+    return jobs.reconcile(store, job_id, compute).state
+
+
 def _has_machines(store: ObjectStore, compute: Compute, job_id: str) -> bool:
     try:
-        return jobs.has_machines(compute, jobs.read(store, job_id))
+        job = jobs.read(store, job_id)
     except NotFound:
         return False
+    return job.provider != compute.name or jobs.has_machines(compute, job)
 
 
 def _in_use(job: str, state: str) -> UsageError:

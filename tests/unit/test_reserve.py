@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class Machines:
     """A provider, as far as a reservation asks it."""
 
+    name = "local"
+
     def __init__(self, *states: MachineState) -> None:
         self.states = states
 
@@ -177,3 +179,21 @@ def test_ending_what_ended_by_itself_changes_nothing(store: FileStore) -> None:
     end_submit(store, "n-never")
     with pytest.raises(NotFound):
         status.read(store, "n-never")
+
+
+def test_a_job_that_lost_its_machines_while_it_ran_frees_its_name(store: FileStore) -> None:
+    """As after a reboot: nobody has written down that it is lost."""
+    submitted(store, "n-1", State.RUNNING)
+    reserve(store, GONE, "n", mine("n-1"))
+    assert reserve(store, GONE, "n", mine("n-2")) == "n-2"
+    assert status.read(store, "n-1").state is State.LOST
+
+
+def test_what_another_provider_knows_nothing_of_is_not_lost(store: FileStore) -> None:
+    job = submitted(store, "n-1", State.RUNNING)
+    elsewhere: Any = Machines(MachineState.GONE)
+    elsewhere.name = "aws"
+    reserve(store, elsewhere, "n", mine("n-1"))
+    with pytest.raises(UsageError):
+        reserve(store, elsewhere, "n", mine("n-2"))
+    assert status.read(store, job.id).state is State.RUNNING
