@@ -22,6 +22,9 @@ from llmcloud.runtime.store import FileStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+# Whoever started the tests in the background has them ignore Ctrl-C, and what they start as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 DEADLINE_S = 90.0  # for anything at all; a slow machine is no failure
 POLL_S = 0.05
 LLMCLOUD = [sys.executable, "-c", "from llmcloud.cli.app import main; main()"]
