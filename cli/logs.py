@@ -45,7 +45,7 @@ def logs(
     reader = LogReader(opened.store, opened.id, nodes=node or (), cursor=cursor)
     nodes = jobs.read(opened.store, opened.id).task.nodes
     if any(each not in range(nodes) for each in node or ()):
-        raise UsageError(f"{opened.id} has nodes 0 to {nodes - 1}.", where="--node")
+        raise UsageError(f"{opened.id} has {nodes} nodes, counted from 0.", where="--node")
     since_s = _time(since) if since else None
     if since_s is not None:
         reader.skip_until(since_s)

@@ -42,6 +42,12 @@ def emit_line(document: Any) -> None:
     sys.stdout.flush()
 
 
+def emit_last(document: Any) -> None:
+    """Print the last object of a JSON stream; what fails afterwards is told on stderr only."""
+    emit_line(document)
+    _Mode.json = False
+
+
 def say(text: str) -> None:
     """Tell the user something that is no data; that nobody can hear it stops nothing."""
     with contextlib.suppress(OSError):

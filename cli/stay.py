@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,18 +11,17 @@ from llmcloud.core import job as jobs
 from llmcloud.core.errors import JobCancelled, JobFailed
 from llmcloud.core.follow import Ending, follow
 from llmcloud.core.logs import LogReader
+from llmcloud.runtime import layout
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
     from llmcloud.cli.session import OpenJob
     from llmcloud.runtime.status import Status
 
-TERMINATED = 128 + signal.SIGTERM
 
-
-def until_the_end(opened: OpenJob, *, as_json: bool) -> None:
-    """Follow a job from its beginning; raises as the job ended. Ctrl-C detaches."""
-    reader = LogReader(opened.store, opened.id)
+def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> None:
+    """Follow a job from an attempt on; raises as the job ended. Ctrl-C detaches."""
+    reader = LogReader(opened.store, opened.id, first_attempt=first_attempt)
     ending = Ending(opened.store, opened.id, opened.status)
     nodes = jobs.read(opened.store, opened.id).task.nodes
     show = printer(reader, nodes=nodes, as_json=as_json)
@@ -39,11 +37,11 @@ def until_the_end(opened: OpenJob, *, as_json: bool) -> None:
         if as_json:
             from llmcloud.cli.render import status_document
 
-            output.emit_line(status_document(opened.observe(), opened))
-        raise_for(ending.status)
+            output.emit_last(status_document(opened.observe(), opened))
+        raise_for(opened, ending.status)
 
 
-def raise_for(ended: Status) -> None:
+def raise_for(opened: OpenJob, ended: Status) -> None:
     """Say how a job ended; JobFailed or JobCancelled unless it succeeded."""
     if ended.state is State.SUCCEEDED:
         output.say(f"{ended.job} succeeded.")
@@ -51,11 +49,14 @@ def raise_for(ended: Status) -> None:
     if ended.state is State.CANCELLED:
         raise JobCancelled(f"{ended.job} was cancelled.", fix=f"llmcloud resume {ended.job}")
     how = "was lost" if ended.state is State.LOST else "failed"
+    fix = f"llmcloud logs {ended.job} shows why. Mend it and submit again."
+    if opened.store.folders(layout.checkpoints(ended.job)):
+        resume = f"llmcloud resume {ended.job} carries on from its newest checkpoint, as it is."
+        fix = f"{fix}\n{resume}"
     raise JobFailed(
         " ".join(part for part in (f"{ended.job} {how}.", ended.error) if part),
         where=f"attempt {ended.attempt}",
-        fix=f"llmcloud logs {ended.job} shows why; llmcloud resume {ended.job} carries on from its "
-        "newest checkpoint.",
+        fix=fix,
     )
 
 

@@ -70,10 +70,13 @@ def resume(
 
     opened = OpenJob.find(job, store)
     document = resumes.run(opened.store, opened.compute, opened.id, os.environ)
-    _go_on(opened, document, detach=detach, as_json=as_json)
+    attempt = status.read(opened.store, opened.id).attempt
+    _go_on(opened, document, first_attempt=attempt, detach=detach, as_json=as_json)
 
 
-def _go_on(opened: OpenJob, job: Job, *, detach: bool, as_json: bool) -> None:
+def _go_on(
+    opened: OpenJob, job: Job, *, first_attempt: int = 1, detach: bool, as_json: bool
+) -> None:
     if as_json:
         output.emit_line(_document(job, status.read(opened.store, job.id).state))
     else:
@@ -82,7 +85,7 @@ def _go_on(opened: OpenJob, job: Job, *, detach: bool, as_json: bool) -> None:
         if not as_json:
             output.say(stay.how_to_come_back(job.id))
         return
-    stay.until_the_end(opened, as_json=as_json)
+    stay.until_the_end(opened, first_attempt=first_attempt, as_json=as_json)
 
 
 def _document(job: Job, state: State) -> dict[str, Any]:

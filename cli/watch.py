@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -33,14 +32,14 @@ def watch(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False
     opened = OpenJob.find(job, store)
     watcher = Watcher(opened.store, opened.id, opened.observe)
     show = JsonLines() if as_json else _screen() or PlainLines()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(stay.TERMINATED))
     try:
         with show:
             last = until_over(watcher.look, show)
     except KeyboardInterrupt:
         output.say("\n" + stay.how_to_come_back(opened.id))
         sys.exit(130)
-    stay.raise_for(last.view.status)
+    output.json_mode(False)  # the last object has told it all
+    stay.raise_for(opened, last.view.status)
 
 
 class Show(Protocol):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.records import Record
     from llmcloud.runtime.store import ObjectStore
 
+KIND = "logs"
 SKEW_S = 60.0  # between a node's clock and the store's
 CHECK_BYTES = 4
 
@@ -52,11 +53,11 @@ class LogReader:
         job: str,
         *,
         nodes: Collection[int] = (),
-        kind: str = "logs",
+        first_attempt: int = 1,
         cursor: str = "",
     ) -> None:
-        self._store, self._job, self._kind = store, job, kind
-        self._nodes = frozenset(nodes)
+        self._store, self._job = store, job
+        self._nodes, self._first_attempt = frozenset(nodes), first_attempt
         self._at = _parse_cursor(cursor)
 
     def poll(self) -> Iterator[Line]:
@@ -111,17 +112,17 @@ class LogReader:
                 yield Line(stream, record, Position(after.seq, offset))
 
     def _streams(self) -> list[Stream]:
-        root = layout.streams(self._job, self._kind)
+        root = layout.streams(self._job, KIND)
         return [
             Stream(int(attempt), node)
             for attempt in self._store.folders(root)
-            if attempt.isdigit()
+            if attempt.isdigit() and int(attempt) >= self._first_attempt
             for node in layout.numbers(self._store.folders(f"{root}{attempt}/"))
             if not self._nodes or node in self._nodes
         ]
 
     def _prefix(self, stream: Stream) -> str:
-        return layout.stream(self._job, self._kind, stream.attempt, stream.node)
+        return layout.stream(self._job, KIND, stream.attempt, stream.node)
 
 
 def _parse_cursor(cursor: str) -> dict[Stream, Position]:

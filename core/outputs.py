@@ -25,7 +25,7 @@ def pull(
     if not ranks:
         state = status.read(store, job).state.value
         raise NotFound(
-            f"{job} has no outputs: it is {state}.",
+            f"{job} has no outputs; its state: {state}.",
             where="outputs",
             fix="They are uploaded when an attempt ends; `outputs:` in the job file names them.",
         )

@@ -28,6 +28,11 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
     job = jobs.read(store, job_id)
     values = submit.secrets(job.task.secrets, environ)
     found = jobs.reconcile(store, job_id, compute)
+    if found.state is State.SUCCEEDED:
+        raise UsageError(
+            f"{job_id} has succeeded: there is nothing to carry on.",
+            fix="Submit the job file again; it becomes a new job.",
+        )
     if not found.state.is_final and not is_cut_off(store, compute, job):
         raise _alive(found)
     reserve(store, compute, job.name, Reservation.mine(job_id, job.spec_digest))
@@ -41,6 +46,8 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
             attempt=now.attempt + 1,
             state=State.PROVISIONING,
             failures=0,
+            ran_s=jobs.ran_s(now) or 0.0,
+            started_at=None,
             ended_at=None,
             exit_code=None,
             error=None,

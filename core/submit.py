@@ -114,8 +114,10 @@ def _prepare(submission: Submission, scratch: Path) -> _Prepared:
     loaded = submission.loaded
     code = loaded.spec.code
     folder = loaded.beside(code.path)
+    # A new job must not begin where the one ended whose checkpoints were pulled into its folder.
+    exclude = (*code.exclude, f"/{loaded.spec.checkpoints.path}/")
     try:
-        archive = package.pack(folder, code.exclude, code.max_size.bytes, scratch / "code.tar.gz")
+        archive = package.pack(folder, exclude, code.max_size.bytes, scratch / "code.tar.gz")
     except SpecError as failure:
         raise loaded.refused(*failure.problems) from failure
     trees = stage.data_trees(loaded)
@@ -182,7 +184,12 @@ def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
     status.advance(store, job.id, 1, State.STAGING)
     uploads = [
         stage.Upload(code.path, layout.code(code.digest), code.size_bytes, code.digest),
-        stage.Upload(prepared.runtime, layout.runtime(job.runtime), 0, job.runtime),
+        stage.Upload(
+            prepared.runtime,
+            layout.runtime(job.runtime),
+            prepared.runtime.stat().st_size,
+            job.runtime,
+        ),
         *(each for tree in prepared.trees for each in tree.uploads),
     ]
 

@@ -22,8 +22,8 @@ class Code(Model):
 
     path: fields.Text = Field(
         ".",
-        description="The folder, relative to the job file's. `.git` never travels; `.gitignore` "
-        "and `.llmcloudignore` are honoured; all else does, pulled checkpoints and outputs too.",
+        description="The folder, relative to the job file's. `.git` and `checkpoints.path` never "
+        "travel; `.gitignore` and `.llmcloudignore` are honoured; all else does.",
         examples=["src"],
         json_schema_extra=BY_ALL,
     )
@@ -265,7 +265,7 @@ class JobSpec(Model):
     outputs: Many[fields.FolderInside] = Field(
         (),
         description="Files and folders to keep when an attempt ends, relative to the code. The "
-        "first is LLMCLOUD_OUTPUT_DIR: let it be a folder.",
+        "first one whose name has no suffix is LLMCLOUD_OUTPUT_DIR; without one, `outputs` is.",
         examples=[["results/"]],
         json_schema_extra=BY_ALL,
     )
