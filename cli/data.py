@@ -11,12 +11,12 @@ from llmcloud.cli import output
 from llmcloud.cli.progress import bar
 from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
 from llmcloud.core.errors import UsageError
-from llmcloud.core.location import Location, locate
+from llmcloud.core.location import Location, locate, places
 from llmcloud.runtime.status import rfc3339
 
 if TYPE_CHECKING:
     from llmcloud.core.sync import Summary
-    from llmcloud.runtime.store import Entry
+    from llmcloud.runtime.store import Entry, ObjectStore
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -81,22 +81,45 @@ def pull(
 @app.command("list")
 def list_data(
     place: Annotated[
-        str, typer.Argument(metavar="[PLACE]", help="Left out: what has a name.")
+        str, typer.Argument(metavar="[PLACE]", help="Left out: all that has a name.")
     ] = "",
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what lies in a place, or the places that have names."""
+    """List what lies in a place, or the places that have names, with the URLs jobs read them by."""
     output.json_mode(as_json)
+    default = Session.open(store).store
+    if place:
+        _list_place(place, locate(place, default), as_json=as_json)
+    else:
+        _list_places(default, as_json=as_json)
+
+
+def _list_places(store: ObjectStore, *, as_json: bool) -> None:
     from llmcloud.cli import render
-    from llmcloud.core import location as locations
+
+    found = places(store)
+    if as_json:
+        output.emit(
+            [
+                {"name": p.name, "objects": p.objects, "size": p.size_bytes, "url": p.url}
+                for p in found
+            ]
+        )
+    elif found:
+        rows = [[p.name, str(p.objects), render.size(p.size_bytes), p.url] for p in found]
+        print(render.table(rows, ["NAME", "OBJECTS", "SIZE", "URL"]))  # noqa: T201
+    else:
+        output.say(f"Nothing has been pushed to {store.url}. Begin with: llmcloud data push")
+
+
+def _list_place(place: str, where: Location, *, as_json: bool) -> None:
+    from llmcloud.cli import render
     from llmcloud.runtime.errors import NotFound
 
-    default = Session.open(store).store
-    where = locate(place, default) if place else Location(default, locations.NAMED)
     found = where.store.objects(where.prefix) if where.store.is_there() else ()
     entries = [(entry.key[len(where.prefix) :], entry) for entry in found]
-    if place and not entries:
+    if not entries:
         raise NotFound(f"There is nothing in {place}.", where=where.url, fix="llmcloud data list")
     if as_json:
         output.emit([_document(name, entry) for name, entry in entries])

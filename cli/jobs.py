@@ -38,8 +38,11 @@ def list_jobs(
         output.say("No jobs yet. Begin with: llmcloud init")
         return
     now_s = time.time()
-    rows = [summary.list_row(each.status, each.latest, now_s) for each in shown]
-    print(render.table(rows, summary.HEADS))  # noqa: T201
+    rows: list[list[str]] = []
+    for each in shown:
+        is_asked = len(rows) < SHOWN or not each.status.state.is_final  # --all may be thousands
+        rows.append(summary.list_row(each.status, each.latest() if is_asked else {}, now_s))
+    print(summary.list_table(rows))  # noqa: T201
     if len(shown) < len(found):
         output.say(f"… and {len(found) - len(shown)} older ones: llmcloud list --all")
 

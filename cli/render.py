@@ -124,7 +124,8 @@ def number(value: float) -> str:
 def duration(seen: Status, now_s: float) -> str:
     """Return how long a job has run, or how long ago it was submitted while it has not."""
     end_s = statuses.epoch_s(seen.ended_at) if seen.ended_at else now_s
-    return span(end_s - statuses.epoch_s(seen.started_at or seen.created_at))
+    ran_s = jobs.ran_s(seen, now_s)
+    return age(seen.created_at, end_s) if ran_s is None else span(ran_s)
 
 
 def age(time_text: str | None, now_s: float | None = None) -> str:

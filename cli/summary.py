@@ -11,7 +11,7 @@ from llmcloud.core import job as jobs
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from llmcloud.core.job import View
     from llmcloud.runtime.status import Status
@@ -48,9 +48,16 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
     return "\n".join(lines)
 
 
+def list_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under HEADS, without the columns that have nothing in them."""
+    columns = [column for column in zip(HEADS, *rows, strict=True) if any(column[1:])]
+    heads, *cells = zip(*columns, strict=True)
+    return render.table(cells, heads)
+
+
 def list_row(seen: Status, latest: Latest, now_s: float) -> list[str]:
     """Return a job's cells under HEADS."""
-    ran = seen.started_at and render.duration(seen, now_s)
+    ran_s = jobs.ran_s(seen, now_s)
     return [
         seen.job,
         render.look(seen.state, sys.stdout),
@@ -58,16 +65,16 @@ def list_row(seen: Status, latest: Latest, now_s: float) -> list[str]:
         _step(latest, short=True),
         _value(latest["loss"]) if "loss" in latest else "",
         render.age(seen.created_at, now_s),
-        ran or "-",
+        "-" if ran_s is None else render.span(ran_s),
         "" if seen.exit_code is None else str(seen.exit_code),
     ]
 
 
 def _when(now: Status, at_s: float) -> str:
     said = f"submitted {render.age(now.created_at, at_s)} ago"
-    if now.started_at:
+    if (ran_s := jobs.ran_s(now, at_s)) is not None:
         verb = "ran for" if now.ended_at else "has run for"
-        said += f", {verb} {render.duration(now, at_s)}"
+        said += f", {verb} {render.span(ran_s)}"
     if now.ended_at:
         said += f", ended {render.age(now.ended_at, at_s)} ago"
     return said + (f", attempt {now.attempt}" if now.attempt > 1 else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import json
 import time
@@ -179,7 +180,10 @@ def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Stat
     if compute is None or found.state.is_final:
         return found, []
     machines = compute.describe(job_id, read(store, job_id).task.nodes)
-    return _merged(_status(store, job_id), machines), machines
+    found = _status(store, job_id)
+    if not _is_lost(found, machines):
+        return found, machines
+    return _lost(found, machines, _last_seen_at(store, found)), machines
 
 
 def _status(store: ObjectStore, job_id: str) -> Status:
@@ -189,20 +193,25 @@ def _status(store: ObjectStore, job_id: str) -> Status:
         raise NotFound(f"There is no job {job_id!r}.", where=store.url) from None
 
 
-def _merged(found: Status, machines: list[Machine]) -> Status:
+def _is_lost(found: Status, machines: list[Machine]) -> bool:
     at_work = found.state in {State.PROVISIONING, State.RUNNING, State.PREEMPTED}
-    if not at_work or not machines or any(not m.is_gone for m in machines):
-        return found
+    return at_work and bool(machines) and all(machine.is_gone for machine in machines)
+
+
+def _lost(found: Status, machines: list[Machine], ended_at: str) -> Status:
     detail = next((m.detail for m in machines if m.detail), "")
     error = " ".join(part for part in ("All of its machines are gone.", detail) if part)
-    return Status(
-        **{
-            **vars(found),
-            "state": State.LOST,
-            "error": error,
-            "ended_at": found.ended_at or status.now(),
-        }
-    )
+    return dataclasses.replace(found, state=State.LOST, error=error, ended_at=ended_at)
+
+
+def _last_seen_at(store: ObjectStore, found: Status) -> str:
+    """Return when the newest heartbeat of a job's attempt came, or else its status was written.
+
+    By the store's clock: what a dead machine left in a heartbeat need not be readable.
+    """
+    beats = store.objects(layout.nodes(found.job, found.attempt))
+    entries = [store.head(layout.status(found.job)), *beats]
+    return status.rfc3339(max(entry.modified_at for entry in entries))
 
 
 def _name_of(job_id: str) -> str:
@@ -222,8 +231,13 @@ def _created_at(store: ObjectStore, job_id: str) -> str:
 
 def cost_usd(view: View, now_s: float | None = None) -> float | None:
     """Return what a job has cost so far by its plan's price; None before it started."""
-    if view.status.started_at is None:
-        return None
-    begin_s = status.epoch_s(view.status.started_at)
-    end_s = status.epoch_s(view.status.ended_at) if view.status.ended_at else (now_s or time.time())
-    return round(view.price_usd_per_hour * max(0.0, end_s - begin_s) / 3600, 4)
+    took_s = ran_s(view.status, now_s)
+    return None if took_s is None else round(view.price_usd_per_hour * took_s / 3600, 4)
+
+
+def ran_s(seen: Status, now_s: float | None = None) -> float | None:
+    """Return how long a job has run, without the pauses before a resume; None before it started."""
+    if seen.started_at is None:
+        return seen.ran_s or None
+    end_s = status.epoch_s(seen.ended_at) if seen.ended_at else (now_s or time.time())
+    return seen.ran_s + max(0.0, end_s - status.epoch_s(seen.started_at))

@@ -19,15 +19,24 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 
-LATEST_BYTES = 4 << 10  # of a live job's metrics; the end is enough to tell where it is
+LATEST_BYTES = 4 << 10  # of a job's metrics; the end is enough to tell where it is
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A job, and the latest metrics of one that is live."""
+    """A job, and where more of it lies."""
 
     status: Status
-    latest: dict[str, str | int | float]
+    store: ObjectStore
+
+    def latest(self) -> dict[str, str | int | float]:
+        """Return the job's latest metrics, as `metrics.latest` does; read at each call."""
+        from llmcloud.core import metrics
+
+        try:
+            return metrics.latest(self.store, self.status.job, LATEST_BYTES)
+        except NotFound:  # removed since it was listed
+            return {}
 
 
 def find(
@@ -35,7 +44,7 @@ def find(
     compute: Callable[[str], Compute],
     warn: Callable[[Failure], None] = lambda _: None,
 ) -> list[Listed]:
-    """Return every job, the newest first; only live jobs' providers and metrics are asked.
+    """Return every job, the newest first; only live jobs' providers are asked.
 
     `warn` hears of a job whose documents are damaged: it is left out.
     """
@@ -47,20 +56,16 @@ def _in_store(
     store: ObjectStore, compute: Callable[[str], Compute], warn: Callable[[Failure], None]
 ) -> Iterator[Listed]:
     for job_id in jobs.ids(store):
-        latest: dict[str, str | int | float] = {}
         try:
             seen = status.read(store, job_id)
             if not seen.state.is_final:
-                from llmcloud.core import metrics
-
                 seen = jobs.observe_status(store, job_id, _provider_of(seen, compute))
-                latest = metrics.latest(store, job_id, LATEST_BYTES)
         except NotFound:
             continue  # its submit was cut off before its first state
         except Unreadable as failure:
             warn(failure)
             continue
-        yield Listed(seen, latest)
+        yield Listed(seen, store)
 
 
 def _provider_of(seen: Status, compute: Callable[[str], Compute]) -> Compute | None:

@@ -72,7 +72,11 @@ def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
         return DataTree((), DataSource(data.source, data.target, data.mode))
     path = loaded.beside(data.source).absolute()
     if not path.exists():
-        raise _refused(loaded, number, f"there is no {path}", "Paths are relative to the job file")
+        hint = (
+            "Paths are relative to the job file; pushed data is named by its URL, "
+            "which `llmcloud data list` shows"
+        )
+        raise _refused(loaded, number, f"there is no {path}", hint)
     if data.mode == "mount":
         return DataTree((), DataSource("file://" + quote(str(path)), data.target, data.mode))
     return _file(path, data) if path.is_file() else _folder(loaded, number, path)

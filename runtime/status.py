@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import operator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -52,7 +53,8 @@ class Status:
     """What is known of a job; times are RFC 3339 in UTC.
 
     `failures` counts the attempts that the job's own code ended (they use up `limits.retries`);
-    a lost or preempted machine costs none.
+    a lost or preempted machine costs none. `ran_s` is what earlier runs took, before the last
+    resume; `started_at` is of the run since then.
     """
 
     job: str
@@ -68,6 +70,7 @@ class Status:
     ended_at: str | None = None
     exit_code: int | None = None
     error: str | None = None
+    ran_s: float = 0.0
 
     def may_become(self, other: Status) -> bool:
         """Tell whether `other` is later: a later state never gives way to an earlier one."""
@@ -94,6 +97,8 @@ def _check(found: Status) -> None:
         raise ValueError("a name of control characters")
     operator.index(found.attempt)
     operator.index(found.failures)
+    if not 0.0 <= found.ran_s < math.inf:
+        raise ValueError("a time span that is none")
     epoch_s(found.created_at)
     if found.exit_code is not None:
         operator.index(found.exit_code)

@@ -147,6 +147,20 @@ def test_data_goes_to_the_store_and_comes_back_the_same(bench: Bench) -> None:
     assert (bench.root / "back" / "sub" / "b.bin").read_bytes() == bytes(range(256))
 
 
+def test_the_places_that_have_names_are_listed_and_what_submits_brought_is_not(
+    bench: Bench,
+) -> None:
+    assert bench.cli("data", "list", "--json").document == []
+    (bench.root / "corpus").mkdir()
+    (bench.root / "corpus" / "a.txt").write_text("once")
+    (bench.root / "corpus" / "b.txt").write_text("upon a time")
+    bench.cli("submit", bench.job("reader", "true", "data: [{source: corpus, target: data}]\n"))
+    pushed = bench.cli("data", "push", "corpus", "my corpus", "--json").document
+    listed = bench.cli("data", "list", "--json").document
+    assert listed == [{"name": "my corpus", "objects": 2, "size": 15, "url": pushed["url"]}]
+    assert pushed["url"] in bench.cli("data", "list").out
+
+
 def test_data_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
     (bench.root / "corpus").mkdir()
     (bench.root / "corpus" / "a").write_text("a")

@@ -108,6 +108,16 @@ def test_metrics_lines_that_are_none_are_passed_over(store: FileStore) -> None:
     assert reader.history.progress().step == 3
 
 
+def test_a_listed_job_tells_its_latest_metrics_also_when_it_has_ended(store: FileStore) -> None:
+    for job in ("a-1", "b-1"):
+        status.begin(store, Status(job, "a", "local", "vm", None, State.FAILED, status.now()))
+    lines = b'{"ts": "2026-01-01T00:00:00Z", "step": 3, "loss": 2.5}\n'
+    store.put(layout.segment(layout.stream("a-1", "metrics", 1, 0), 0), lines)
+    listed = listing.find([store], lambda _: pytest.fail("nothing is live"))
+    latest = {each.status.job: each.latest() for each in listed}
+    assert (latest["a-1"]["loss"], latest["b-1"]) == (2.5, {})
+
+
 def test_a_damaged_job_hides_no_other_job(store: FileStore) -> None:
     status.begin(store, Status("a-1", "a", "local", "vm", None, State.FAILED, status.now()))
     store.put(layout.status("b-1"), b"{")

@@ -49,6 +49,15 @@ def test_data_that_the_store_has_is_not_sent_again(store: FileStore, loaded: Loa
     assert upload_all(store, loaded) == []
 
 
+def test_data_that_is_not_here_may_be_meant_as_what_was_pushed(loaded: LoadedSpec) -> None:
+    """The name of pushed data looks like a path: the hint tells what to write."""
+    (loaded.path.parent / "corpus").rename(loaded.path.parent / "elsewhere")
+    with pytest.raises(SpecError) as caught:
+        stage.data_trees(loaded)
+    (problem,) = caught.value.problems
+    assert "llmcloud data list" in (problem.hint or "")
+
+
 def test_a_file_that_changes_before_it_is_sent_is_not_kept(
     store: FileStore, loaded: LoadedSpec
 ) -> None:

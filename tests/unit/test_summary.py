@@ -115,6 +115,35 @@ def test_a_row_of_the_list_has_a_cell_under_each_head() -> None:
     }
 
 
+def test_columns_of_a_list_that_nothing_stands_in_are_left_out() -> None:
+    row = summary.list_row(snapshots.running().view.status, {}, AT_S)
+    other = summary.list_row(snapshots.running().view.status, {"loss": 2.5}, AT_S)
+    assert summary.list_table([row]).splitlines()[0].split() == [
+        "JOB",
+        "STATE",
+        "PROVIDER",
+        "AGE",
+        "DURATION",
+    ]
+    assert "LOSS" in summary.list_table([row, other])
+
+
+def test_the_pause_before_a_resume_is_not_told_as_time_that_a_job_ran() -> None:
+    before = snapshots.failed()
+    resumed = replace(
+        before.view.status,
+        state=State.PROVISIONING,
+        ran_s=90.0,
+        started_at=None,
+        ended_at=None,
+    )
+    said = text(replace(before, view=replace(before.view, status=resumed))).splitlines()
+    assert "when    submitted 2h 25m ago, has run for 1m 30s, attempt 2" in said
+    assert "cost    $2.46 so far" in said
+    assert summary.list_row(resumed, {}, AT_S)[summary.HEADS.index("DURATION")] == "1m 30s"
+    assert render.duration(resumed, AT_S) == "1m 30s"
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
