@@ -62,10 +62,13 @@ class _Stopped(Exception):
 
 
 class Attempt:
-    """One attempt; `take_part` returns this node's last heartbeat of it."""
+    """One attempt; `take_part` returns this node's last heartbeat of it.
 
-    def __init__(self, seat: Seat, number: int, stop: Stop) -> None:
-        self._seat, self._number, self._stop = seat, number, stop
+    `cause` is what ended the attempt before.
+    """
+
+    def __init__(self, seat: Seat, number: int, stop: Stop, cause: str | None = None) -> None:
+        self._seat, self._number, self._stop, self._cause = seat, number, stop, cause
         self._watched = Watched(
             seat.store, seat.task, number, seat.rank, seat.expires_at_s, seat.parent
         )
@@ -83,7 +86,10 @@ class Attempt:
         self._say()
         place = (self._number, seat.rank)
         self._telemetry = Telemetry(seat.store, seat.task, place, seat.work, os.environ)
-        with self._telemetry, Watch(self._watched, self._stop, self._say) as self._watch:
+        tell = self._telemetry.capture.say
+        with self._telemetry, Watch(self._watched, self._stop, self._say, tell) as self._watch:
+            if self._cause and not self._seat.rank:
+                tell(f"Attempt {self._number} begins: {self._cause.rstrip('.')}.")
             ending = self._guarded(self._work)
         ending = self._close_log(ending)
         self._say(
@@ -155,6 +161,7 @@ class Attempt:
             current_step=lambda: self._telemetry.step,
             peers_announced=self._peers_announced,
             warn=self._telemetry.capture.say,
+            peers_gone=self._peers_gone,
             set_aside=seat.set_aside,
         )
         wanted = None  # the newest whose every byte is right
@@ -309,6 +316,15 @@ class Attempt:
         """Wait a little for another node or job."""
         self._stop.wait(POLL_S)
         self._check()
+
+    def _peers_gone(self) -> set[int]:
+        """Return who has ended or is lost, as of the last look at the others."""
+        peers = self._watch.peers
+        if self._seat.rank:  # the watch of node 0 alone looks at them by itself
+            peers.refresh()
+        return {rank for rank in range(self._seat.task.nodes) if peers.ended(rank)} | set(
+            peers.lost()
+        )
 
     def _check(self) -> None:
         self._interrupted_by = self._stop.reason

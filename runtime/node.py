@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.status import Status
 
 POLL_S = 0.2
+PREEMPTED = "node 0 was preempted"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,7 +75,7 @@ class Node:
                 self._stop.ask(Reason.PREEMPTED)
             ending = self._ended_before(now.attempt)
             if ending is None:
-                ending = Attempt(self._seat, now.attempt, self._stop).take_part()
+                ending = Attempt(self._seat, now.attempt, self._stop, now.error).take_part()
             if ending.outcome is Outcome.LOST and self._stop.reason:
                 return  # nobody is there to bring this node back, or nothing to write to
             self._settle(now.attempt, ending)
@@ -139,7 +140,7 @@ class Node:
             if now.attempt != attempt:
                 return None
             if own.outcome is Outcome.PREEMPTED and self._terminated:
-                return dataclasses.replace(now, state=State.PREEMPTED)
+                return dataclasses.replace(now, state=State.PREEMPTED, error=PREEMPTED)
             return verdict.judge(seat.task, now, endings)
 
         status.change(seat.store, seat.task.job, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import threading
 import time
@@ -80,16 +81,21 @@ class Peers:
 
 
 class Watch:
-    """A thread that asks for a stop when there is a reason, and calls `beat` now and then."""
+    """A thread that asks for a stop when there is a reason, and calls `beat` now and then.
+
+    On node 0 it says, once each, which other nodes were lost or failed.
+    """
 
     def __init__(
         self,
         watched: Watched,
         stop: Stop,
         beat: Callable[[], None],
+        say: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watched, self._stop, self._beat, self._clock = watched, stop, beat, clock
+        self._say, self._told = say, set[str]()
         self.peers = Peers(watched, clock)
         self._beat_at = clock()
         self._store_gone_at: float | None = None
@@ -143,13 +149,34 @@ class Watch:
         """Node 0 looks at all, the others at node 0: one that ended badly ends the attempt."""
         watched = self._watched
         if watched.rank == 0:
-            beats = self.peers.refresh()
-            if any(rank in beats for rank in self.peers.lost()):
-                self._stop.ask(Reason.STOPPED)  # one that never came is waited for by the meeting
-            seen = [beat for rank, beat in beats.items() if rank]
+            beats = dict(self.peers.refresh())
+            for rank in self.peers.lost():
+                if rank in beats:  # one that never came is waited for by the meeting
+                    beats[rank] = dataclasses.replace(
+                        beats[rank], phase=Phase.ENDED, outcome=Outcome.LOST
+                    )
+            seen = [beat for rank, beat in sorted(beats.items()) if rank]
+            self._tell(seen)
         else:
             first = heartbeat.read(watched.store, watched.task.job, watched.attempt, 0)
             seen = [first] if first else []
         for beat in seen:
             if beat.phase is Phase.ENDED and beat.outcome is not Outcome.SUCCEEDED:
                 self._stop.ask(Reason.STOPPED)
+
+    def _tell(self, seen: list[Heartbeat]) -> None:
+        for news in filter(None, map(_news, seen)):
+            if news not in self._told:
+                self._told.add(news)
+                self._say(news)
+
+
+def _news(beat: Heartbeat) -> str | None:
+    """Say what became of a node that is the reason for an attempt's end; None for all others."""
+    if beat.phase is not Phase.ENDED:
+        return None
+    if beat.outcome is Outcome.FAILED:
+        return f"Node {beat.rank} failed: {beat.error}"
+    if beat.outcome in {Outcome.LOST, Outcome.PREEMPTED}:
+        return f"Node {beat.rank} was {beat.outcome.value}."
+    return None

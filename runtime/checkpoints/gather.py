@@ -3,6 +3,7 @@
 Node 0 writes `.wanted/ATTEMPT`, which names a step; each other node that has files of it uploads
 them below `.nodes/RANK-…/` and then lists them in `.parts/RANK.json`; node 0 writes COMPLETE when
 everyone who announced files has done so. A part that comes late is merged in by replacing COMPLETE.
+Nobody waits for a node that is gone: a step it had announced and not added to is never COMPLETE.
 """
 
 from __future__ import annotations
@@ -59,19 +60,22 @@ class Gathering:
     since: float = 0.0
     _own: tuple[ShippedFile, ...] | None = None
     _links: tuple[ShippedLink, ...] = ()
+    lacking: set[int] = dataclasses.field(default_factory=set)  # gone, and their files with them
     _required: set[int] = dataclasses.field(default_factory=set)
+    _savers: set[int] = dataclasses.field(default_factory=set)  # who has had files, of any step
     _merged: tuple[object, ...] | None = None
     _read: dict[Entry, Part] = dataclasses.field(default_factory=dict)
 
     @property
     def is_waiting(self) -> bool:
-        """Tell whether a checkpoint is asked for that is not COMPLETE."""
-        return self.request is not None and self._merged is None
+        """Tell whether a checkpoint is asked for that is not COMPLETE and still may be."""
+        return self.request is not None and self._merged is None and not self.lacking
 
     def ask(self, step: int, *, in_place: bool) -> None:
         """Ask the other nodes for their files of a step."""
         self.request = Request(step, in_place)
-        self.since, self._own, self._merged, self._required = self.clock(), None, None, set()
+        self.since, self._own, self._merged = self.clock(), None, None
+        self._required, self.lacking = set(), set()
         document = json.dumps(dataclasses.asdict(self.request)).encode()
         self.store.put(layout.checkpoint_wanted(self.job, self.attempt), document)
 
@@ -79,17 +83,22 @@ class Gathering:
         """Add node 0's own files; none, when only others have some."""
         self._own, self._links, self.since = files, links, self.clock()
 
-    def merge(self, announced: Callable[[], dict[int, list[int]]]) -> Manifest | None:
+    def merge(
+        self, announced: Callable[[], dict[int, list[int]]], gone: Callable[[], set[int]]
+    ) -> Manifest | None:
         """Write COMPLETE when all parts are there (again, when there are more), and return it."""
         if self.request is None or self._own is None:
             return None
-        sign = IN_PLACE if self.request.in_place else self.request.step
-        self._required |= {rank for rank, steps in announced().items() if rank and sign in steps}
+        left = gone()  # asked first: what these have announced and added is all there by now
+        said = announced()
         parts = self._parts(self.request.step)
+        self._require(said, parts, left)
         found = (self._own, tuple(sorted(parts.items())))
-        if found == self._merged or not self._required <= parts.keys():
+        missing = self._required - parts.keys()
+        self.lacking = missing & left if self._merged is None else set()
+        if missing or found == self._merged:
             return None
-        if self.clock() - self.since < SETTLE_S and not self._all_have_spoken(parts):
+        if self.clock() - self.since < SETTLE_S and not self._all_have_spoken(parts.keys() | left):
             return None
         files = merge({0: self._own, **{rank: part.files for rank, part in parts.items()}})
         step = self.request.step
@@ -99,13 +108,25 @@ class Gathering:
         self._merged = found
         return manifest if files else None
 
-    def _all_have_spoken(self, parts: Collection[int]) -> bool:
-        """Tell whether every node has added files, or said that it won't any more."""
-        return all(
-            rank in parts
-            or self.store.exists(layout.checkpoints_done(self.job, self.attempt, rank))
-            for rank in range(1, self.nodes)
-        )
+    def _require(self, said: dict[int, list[int]], parts: Collection[int], left: set[int]) -> None:
+        """Note who must add files: all that announced some, and those that were cut off.
+
+        A node that dies right after writing a file never announces it: one that has had files
+        before is taken to have had some of this step too.
+        """
+        assert self.request is not None  # noqa: S101  `merge` has looked
+        sign = IN_PLACE if self.request.in_place else self.request.step
+        self._savers.update(parts, (rank for rank, steps in said.items() if rank and steps))
+        self._required |= {rank for rank in self._savers if sign in said.get(rank, ())}
+        cut_off = (left & self._savers) - set(parts)
+        self._required |= {rank for rank in cut_off if not self._is_done(rank)}
+
+    def _all_have_spoken(self, known: Collection[int]) -> bool:
+        """Tell whether every node has added files, is gone, or said that it won't any more."""
+        return all(rank in known or self._is_done(rank) for rank in range(1, self.nodes))
+
+    def _is_done(self, rank: int) -> bool:
+        return self.store.exists(layout.checkpoints_done(self.job, self.attempt, rank))
 
     def _parts(self, step: int) -> dict[int, Part]:
         """Read the parts of this attempt; one that is unchanged is read once."""

@@ -55,7 +55,8 @@ class Shipper:
 
     `interval_s` is the least time between two checkpoints that are shipped: the newest wins.
     `current_step` tells how far the training is, for files that are overwritten in place;
-    `peers_announced` what the other nodes have `announced`. Rank 0 writes COMPLETE.
+    `peers_announced` what the other nodes have `announced`, `peers_gone` which of them will add
+    nothing more: they ended or were lost. Rank 0 writes COMPLETE.
     """
 
     store: ObjectStore
@@ -71,6 +72,7 @@ class Shipper:
     sleep: Callable[[float], None] = time.sleep
     current_step: Callable[[], int | None] = _nothing
     peers_announced: Callable[[], dict[int, list[int]]] = dict
+    peers_gone: Callable[[], set[int]] = set
     warn: Callable[[str], None] = _nothing
     set_aside: Path | None = None
     _not_before: float = field(default=float("-inf"), init=False)
@@ -101,7 +103,8 @@ class Shipper:
     def flush(self, deadline_s: float) -> list[int]:
         """Ship the newest valid checkpoint now, quiet or not, within `deadline_s`; at the end.
 
-        With several nodes, also waits until all have added their files. Undoes `stop`.
+        With several nodes, also waits until all that are there have added their files. Undoes
+        `stop`.
         """
         self._stop.clear()
         self._deadline = self.clock() + deadline_s
@@ -114,7 +117,7 @@ class Shipper:
             if self.rank:
                 self._follower.say_done()
             side = self._follower if self.rank else self._gathering
-            while side.is_waiting:
+            while side.is_waiting and not (self.rank and 0 in self.peers_gone()):
                 self._check()
                 self.sleep(FLUSH_WAIT_S)
                 done += self._advance_now()
@@ -255,11 +258,20 @@ class Shipper:
         """Write COMPLETE for what several nodes put together, when it is."""
         if self.rank or self.nodes == 1:
             return []
-        manifest = self._gathering.merge(self.peers_announced)
+        manifest = self._gathering.merge(self.peers_announced, self.peers_gone)
         if manifest is None:
+            self._warn_of_lacking()
             return []
         self._tidy(manifest)
         return [manifest.step]
+
+    def _warn_of_lacking(self) -> None:
+        request = self._gathering.request
+        if request is None:
+            return
+        for rank in sorted(self._gathering.lacking):
+            problem = f"node {rank} was gone before it had added its files"
+            self._warn_once(f"Checkpoint {request.step} is not whole: {problem}.")
 
     def _ask_for_peers_own(self) -> None:
         """Ask for a checkpoint that only other nodes write."""

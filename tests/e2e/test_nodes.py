@@ -108,6 +108,29 @@ def test_a_node_that_is_killed_makes_both_start_over(bench: Bench) -> None:
         assert "resumed" in bench.log(job, attempt=2, node=rank)
 
 
+def test_the_log_says_which_node_was_lost_and_why_the_next_attempt_begins(bench: Bench) -> None:
+    """Though only the first node saves, the other's end holds nothing up."""
+    run = """
+        test -e checkpoints/step-5.json && echo resumed && exit 0
+        if [ $RANK = 0 ]; then
+            echo '{}' > checkpoints/.new; mv checkpoints/.new checkpoints/step-5.json
+        fi
+        echo training; sleep 1000
+    """
+    job = bench.submit(bench.job("told", run, TWO))
+    bench.await_log(job, "training", times=2)
+    process.send(bench.runtimes(job)[1], signal.SIGKILL)
+    bench.await_state(job, "succeeded", "failed", "lost")
+    first = bench.log(job, attempt=1, node=0).splitlines()
+    assert [line for line in first if "Node 1" in line] == ["Node 1 was lost."]
+    second = bench.log(job, attempt=2, node=0).splitlines()
+    assert second[:2] == [
+        "Attempt 2 begins: node 1 was lost.",
+        "Attempt 2 starts from checkpoint 5.",
+    ]
+    assert "begins" not in bench.log(job, attempt=2, node=1)
+
+
 def test_a_node_whose_setup_fails_ends_the_wait_of_the_other(bench: Bench) -> None:
     more = TWO + "setup: test $LLMCLOUD_TAG = none || exit 9\n"
     done = bench.cli("submit", bench.job("unready", "true", more))

@@ -41,6 +41,7 @@ class Cluster:
         self.store = store or FileStore(root / "store")
         self.clock = Clock()
         self.nodes: list[Rig] = []
+        self.gone: set[int] = set()
         for rank in range(2):
             rig = Rig(
                 root / f"node{rank}",
@@ -50,6 +51,7 @@ class Cluster:
                 nodes=2,
                 attempt=attempt,
                 peers_announced=lambda: self.announced(),
+                peers_gone=lambda: self.gone,
                 current_step=current_step if rank == 0 else lambda: None,
             )
             self.nodes.append(rig)
@@ -243,6 +245,73 @@ def test_a_flush_does_not_call_complete_what_a_node_did_not_ship(tmp_path: Path)
     assert cluster.nodes[0].shipper.flush(30) == []
     assert complete_steps(cluster.store) == [5]
     assert any("too short" in warning for warning in cluster.nodes[0].warnings)
+
+
+def test_a_flush_does_not_wait_for_a_node_that_is_lost(tmp_path: Path) -> None:
+    """It never had files: what the first node saved is whole at once."""
+    cluster = Cluster(tmp_path)
+    cluster.write("checkpoint-5/a.pt", 1, None)
+    cluster.gone = {1}
+    before = cluster.clock.now
+    assert cluster.nodes[0].shipper.flush(30) == [5]
+    assert cluster.clock.now == before
+
+
+def test_a_step_that_a_lost_node_announced_is_neither_waited_for_nor_complete(
+    tmp_path: Path,
+) -> None:
+    """Its shard is gone; the checkpoint before stands, and the log says why."""
+    cluster = Cluster(tmp_path)
+    cluster.write("checkpoint-5/a.pt", 1, None)
+    assert cluster.poll(20) == [5]
+    cluster.write("checkpoint-6/a.pt", 2, None)
+    cluster.write("checkpoint-6/b.pt", None, 2)
+    cluster.gone = {1}
+    before = cluster.clock.now
+    assert cluster.nodes[0].shipper.flush(30) == []
+    assert cluster.clock.now == before
+    assert complete_steps(cluster.store) == [5]
+    lacking = "Checkpoint 6 is not whole: node 1 was gone before it had added its files."
+    assert cluster.nodes[0].warnings == [lacking]
+
+
+def test_a_lost_node_that_has_saved_before_may_have_had_files_of_the_last_step_too(
+    tmp_path: Path,
+) -> None:
+    """It died between writing them and its next heartbeat."""
+    cluster = Cluster(tmp_path)
+    cluster.write("checkpoint-5/a.pt", 1, None)
+    cluster.write("checkpoint-5/b.pt", None, 1)
+    assert cluster.poll(8) == [5]
+    cluster.write("checkpoint-6/a.pt", 2, None)
+    cluster.gone = {1}
+    assert cluster.nodes[0].shipper.flush(30) == []
+    assert complete_steps(cluster.store) == [5]
+
+
+def test_the_part_of_a_node_that_ended_well_is_merged(tmp_path: Path) -> None:
+    """It was through before the first node; nor need it have files of every step."""
+    cluster = Cluster(tmp_path)
+    peer = cluster.nodes[1].shipper
+    cluster.write("checkpoint-5/a.pt", 1, None)
+    cluster.write("checkpoint-5/b.pt", None, 2)
+    peer.flush(0.5)
+    cluster.gone = {1}
+    assert cluster.nodes[0].shipper.flush(30) == [5]
+    assert len(fresh(cluster.store, tmp_path / "a")) == 2
+    cluster.write("checkpoint-6/a.pt", 3, None)
+    assert cluster.nodes[0].shipper.flush(30) == [6]
+
+
+def test_a_node_does_not_wait_for_the_first_when_that_is_gone(tmp_path: Path) -> None:
+    """Nobody else writes COMPLETE."""
+    cluster = Cluster(tmp_path)
+    cluster.write("checkpoint-5/b.pt", None, 2)
+    cluster.gone = {0}
+    before = cluster.clock.now
+    assert cluster.nodes[1].shipper.flush(30) == []
+    assert cluster.clock.now == before
+    assert cluster.store.exists(layout.checkpoint_part(JOB, 5, 1))
 
 
 @pytest.mark.parametrize("victim", [0, 1])

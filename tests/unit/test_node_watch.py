@@ -38,7 +38,8 @@ class Rig:
         self.watched = Watched(
             self.store, Task(JOB, "j", "true", roles=("worker",) * 3), 1, rank, expires_at_s
         )
-        self.watch = Watch(self.watched, self.stop, self._beat, self.clock)
+        self.said: list[str] = []
+        self.watch = Watch(self.watched, self.stop, self._beat, self.said.append, self.clock)
 
     def _beat(self) -> None:
         self.beats += 1
@@ -138,6 +139,27 @@ def test_a_peer_that_falls_silent_is_lost_but_only_node_0_acts(tmp_path: Path) -
         rig.say(2)
         assert rig.look_for(STALE_S - 1, speaking=(0, 1)) is None
         assert rig.look_for(3, speaking=(0, 1)) is expected
+
+
+def test_node_0_says_once_which_node_was_lost_or_failed(rig: Rig) -> None:
+    """Not which were only stopped because of it."""
+    rig.say(1, phase=Phase.ENDED, outcome=Outcome.LOST)
+    rig.look_for(3)
+    assert rig.said == ["Node 1 was lost."]
+    rig.say(1, phase=Phase.ENDED, outcome=Outcome.STOPPED)
+    rig.say(2, phase=Phase.ENDED, outcome=Outcome.FAILED, error="setup failed.")
+    rig.look_for(3)
+    assert rig.said == ["Node 1 was lost.", "Node 2 failed: setup failed."]
+
+
+def test_node_0_says_who_fell_silent(tmp_path: Path) -> None:
+    """The others leave it to node 0; nobody tells of a node that has not come yet."""
+    for rank, expected in ((0, ["Node 2 was lost."]), (1, [])):
+        rig = Rig(tmp_path / str(rank), rank=rank)
+        rig.look_for(STALE_S + 3, speaking=(0,))
+        rig.say(2)
+        rig.look_for(STALE_S + 3, speaking=(0,))
+        assert rig.said == expected
 
 
 def test_a_peer_that_never_came_is_waited_for_by_the_meeting_alone(rig: Rig) -> None:
