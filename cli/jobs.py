@@ -96,7 +96,7 @@ def wait(
         )
     if as_json:
         output.emit(render.status_document(opened.observe(), opened))
-    stay.raise_for(ended)
+    stay.raise_for(opened, ended)
 
 
 def cancel(
@@ -117,4 +117,4 @@ def cancel(
     if as_json:
         output.emit(render.summary_document(seen))
     else:
-        output.say(f"{opened.id} is {seen.state.value}.")
+        output.say(f"{opened.id}: {seen.state.value}")
