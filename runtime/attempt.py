@@ -160,8 +160,8 @@ class Attempt:
             clock=time.monotonic,
             current_step=lambda: self._telemetry.step,
             peers_announced=self._peers_announced,
-            warn=self._telemetry.capture.say,
             peers_gone=self._peers_gone,
+            warn=self._telemetry.capture.say,
             set_aside=seat.set_aside,
         )
         wanted = None  # the newest whose every byte is right
@@ -312,11 +312,6 @@ class Attempt:
         beats = self._watch.peers.refresh()
         return {rank: list(beat.checkpoints) for rank, beat in beats.items()}
 
-    def _pause(self) -> None:
-        """Wait a little for another node or job."""
-        self._stop.wait(POLL_S)
-        self._check()
-
     def _peers_gone(self) -> set[int]:
         """Return who has ended or is lost, as of the last look at the others."""
         peers = self._watch.peers
@@ -325,6 +320,11 @@ class Attempt:
         return {rank for rank in range(self._seat.task.nodes) if peers.ended(rank)} | set(
             peers.lost()
         )
+
+    def _pause(self) -> None:
+        """Wait a little for another node or job."""
+        self._stop.wait(POLL_S)
+        self._check()
 
     def _check(self) -> None:
         self._interrupted_by = self._stop.reason
