@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 from typer import _completion_classes
@@ -64,16 +64,16 @@ class LazyGroup(TyperGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our output has gone, which is no error (typer would exit with 1).
-            _abandon_stdout()
+            _abandon(sys.stdout)
         except WrongUsage as error:  # typer tells people; programs want a document as well
             if "--json" in sys.argv:
                 _print_json(error)
             raise
 
 
-def _abandon_stdout() -> None:
+def _abandon(stream: TextIO) -> None:
     """Keep the interpreter from failing at its last flush."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _print_json(error: WrongUsage) -> None:
@@ -134,7 +134,13 @@ def main() -> None:
         # For zsh and fish typer would load rich to take markup out of help that has none.
         _completion_classes._sanitize_help_text = lambda text: text  # noqa: SLF001
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that we tidy up
-    sys.exit(guarded(lambda: app(prog_name="llmcloud")))
+    exit_code = guarded(lambda: app(prog_name="llmcloud"))
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # told already; the interpreter would try again, and exit with 120
+            _abandon(stream)
+    sys.exit(exit_code)
 
 
 def guarded(command: Callable[[], object]) -> int:
