@@ -50,14 +50,14 @@ def test_the_runtime_is_killed_while_the_training_runs(bench: Bench) -> None:
 
 def test_the_runtime_is_killed_during_setup(bench: Bench) -> None:
     """No half environment is used, and nothing of the first setup runs on."""
-    script = "echo begins; test -e $PWD/../again || (touch $PWD/../again; sleep 1000)"
+    script = "echo preparing; test -e $PWD/../again || (touch $PWD/../again; sleep 1000)"
     job = bench.submit(bench.job("setup", "echo trained", f"setup: {script}\n"))
-    bench.await_log(job, "begins", times=2)  # the script itself is shown, too
+    bench.await_log(job, "preparing", times=2)  # the script itself is shown, too
     process.send(bench.runtimes(job)[0], signal.SIGKILL)
     found = bench.await_state(job, "succeeded", "failed", "lost")
     assert found["state"] == "succeeded", found
     assert len(bench.environments()) == 1
-    assert bench.log(job).count("begins") == 4
+    assert bench.log(job).count("preparing") == 4
 
 
 def test_the_runtime_is_killed_while_it_ships_the_last_checkpoint(bench: Bench) -> None:
