@@ -10,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcloud.runtime import (
@@ -290,7 +291,11 @@ class Attempt:
 
     @property
     def _outputs(self) -> tuple[str, ...]:
-        return self._seat.task.outputs or ("outputs",)
+        """Return what to keep; the first that can be a folder is the one the job is told of."""
+        named = self._seat.task.outputs
+        folders = [output for output in named if not PurePosixPath(output).suffix]
+        folder = folders[0] if folders else "outputs"
+        return (folder, *(output for output in named if output != folder))
 
     def _environ(self) -> dict[str, str]:
         """Return this process's environment; of our own names only the tag that `gc` looks for."""
