@@ -22,8 +22,10 @@ from llmcloud.runtime.store import FileStore
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# Whoever started the tests in the background has them ignore Ctrl-C, and what they start as well.
+# Whoever started the tests in the background, or by nohup, has them ignore signals that the tests
+# send, and all that the tests start ignores them as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 DEADLINE_S = 90.0  # for anything at all; a slow machine is no failure
 POLL_S = 0.05
