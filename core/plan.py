@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from llmcloud.core.home import Home
     from llmcloud.core.provider import Compute, Offer, Request
     from llmcloud.core.spec.load import LoadedSpec
-    from llmcloud.core.spec.machines import Machine as MachineSpec
     from llmcloud.core.spec.models import JobSpec
 
 SECONDS_PER_HOUR = 3600
@@ -46,22 +45,6 @@ class Plan:
             "passed_over": list(self.passed_over),
             "requests": [asdict(request) for request in self.requests],
         }
-
-
-@dataclass(frozen=True)
-class MachineGroup:
-    """Nodes that are alike; `path` is where the spec says what they are."""
-
-    path: str
-    count: int
-    machine: MachineSpec
-
-
-def machine_groups(spec: JobSpec) -> list[MachineGroup]:
-    """Return what the nodes of a job are made of, in the order of their ranks."""
-    if not spec.roles:
-        return [MachineGroup("resources", spec.resources.nodes, spec.resources)]
-    return [MachineGroup(f"roles.{name}", role.count, role) for name, role in spec.roles.present]
 
 
 def make(loaded: LoadedSpec, home: Home, job: str) -> tuple[Plan, Compute]:

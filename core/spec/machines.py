@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -85,6 +86,15 @@ class Machine(Model):
                 at="instance_type",
             )
         return self
+
+
+@dataclass(frozen=True)
+class MachineGroup:
+    """Nodes that are alike; `path` is where the job file says what they are."""
+
+    path: str
+    count: int
+    machine: Machine
 
 
 class Resources(Machine):

@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 
 from llmcloud.core.spec import fields, rules, units
 from llmcloud.core.spec.fields import invalid
-from llmcloud.core.spec.machines import BY_ALL, BY_CLOUDS, Machine, Model, Resources, Roles
+from llmcloud.core.spec.machines import (
+    BY_ALL,
+    BY_CLOUDS,
+    MachineGroup,
+    Model,
+    Resources,
+    Roles,
+)
 
 ONE_PROCESS_LAUNCHERS = ("none", "tensorflow", "parameter-server")
 
@@ -301,21 +308,23 @@ class JobSpec(Model):
             return ("worker",) * self.resources.nodes
         return tuple(name for name, role in self.roles.present for _ in range(role.count))
 
-    def machines_by_path(self) -> tuple[tuple[str, Machine], ...]:
-        """Return what the nodes are made of: the key that says so, and the machine."""
+    def machine_groups(self) -> tuple[MachineGroup, ...]:
+        """Return what the nodes are made of, in the order of their ranks."""
         if not self.roles:
-            return (("resources", self.resources),)
-        return tuple((f"roles.{name}", role) for name, role in self.roles.present)
+            return (MachineGroup("resources", self.resources.nodes, self.resources),)
+        return tuple(
+            MachineGroup(f"roles.{name}", role.count, role) for name, role in self.roles.present
+        )
 
     def accelerators_per_node(self) -> int:
         """Return the accelerators of the best equipped node."""
-        return max(machine.accelerators for _, machine in self.machines_by_path())
+        return max(group.machine.accelerators for group in self.machine_groups())
 
     def processes_per_node(self) -> int:
         """Return how many processes the launcher starts on each node."""
         if self.launcher.name in ONE_PROCESS_LAUNCHERS:
             return 1
-        machines = [machine for _, machine in self.machines_by_path()]
+        machines = [group.machine for group in self.machine_groups()]
         tpu = any(m.accelerator and m.accelerator.is_tpu for m in machines)
         return self.launcher.processes or (1 if tpu else self.accelerators_per_node() or 1)
 

@@ -8,7 +8,6 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmcloud.core.plan import machine_groups
 from llmcloud.core.provider import Offer
 from llmcloud.runtime import usage
 from llmcloud.runtime.errors import NoCapacity
@@ -47,7 +46,7 @@ class Inventory:
 def offer(spec: JobSpec, have: Inventory) -> Offer:
     """Return this machine as an offer; NoCapacity, naming what there is, when it is too small."""
     wanted: Counter[str] = Counter()
-    for group in machine_groups(spec):
+    for group in spec.machine_groups():
         machine = group.machine
         if machine.cpus and machine.cpus.count > have.vcpus:
             raise _too_small(f"{machine.cpus} CPUs", have)
