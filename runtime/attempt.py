@@ -19,6 +19,7 @@ from llmcloud.runtime import (
     heartbeat,
     launch,
     layout,
+    process,
     status,
     supervise,
     usage,
@@ -302,7 +303,7 @@ class Attempt:
         return {
             name: value
             for name, value in os.environ.items()
-            if name == "LLMCLOUD_TAG" or not name.startswith("LLMCLOUD_")
+            if name == process.TAG or not name.startswith("LLMCLOUD_")
         }
 
     def _close_log(self, ending: Heartbeat) -> Heartbeat:

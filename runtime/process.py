@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 PROC = Path("/proc")
+TAG = "LLMCLOUD_TAG"  # in the environment of every process of a job: whose it is
 PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 KILL_TIMEOUT_S = 5.0
 KILL_POLL_S = 0.01

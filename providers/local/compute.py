@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from llmcloud.core.errors import Problem
-from llmcloud.core.plan import machine_groups
 from llmcloud.core.provider import Compute, Finding, Machine, MachineState, Offer, Request
 from llmcloud.providers.local import doctor, leftovers, machine
-from llmcloud.providers.local.keeper import TAG, Order
+from llmcloud.providers.local.keeper import Order
 from llmcloud.runtime import process
 from llmcloud.runtime.documents import known
 from llmcloud.runtime.errors import NoCapacity, Unavailable
@@ -69,7 +68,7 @@ class Local(Compute):
             ("region", bool(spec.region), "this machine is in no region"),
             ("launcher", spec.launcher.name not in LAUNCHERS, f"it has {', '.join(LAUNCHERS)}"),
         ]
-        for group in machine_groups(spec):
+        for group in spec.machine_groups():
             path, wanted = group.path, group.machine
             asked += [
                 (f"{path}.instance_type", wanted.instance_type is not None, "there is one machine"),
@@ -130,7 +129,7 @@ class Local(Compute):
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env={**_environ(), TAG: str(folder), **secrets},
+                env={**_environ(), process.TAG: str(folder), **secrets},
                 start_new_session=True,  # it outlives this terminal
             )
 
@@ -144,7 +143,7 @@ class Local(Compute):
 
     def delete(self, job: str) -> None:
         folder = self._folder(job)
-        process.kill_tagged(TAG, str(folder))
+        process.kill_tagged(process.TAG, str(folder))
         (folder / "keeper.json").unlink(missing_ok=True)
 
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
@@ -152,7 +151,7 @@ class Local(Compute):
 
     def remove(self, leftover: Leftover) -> None:
         if leftover.kind == "processes":
-            process.kill_tagged(TAG, leftover.id)
+            process.kill_tagged(process.TAG, leftover.id)
         else:
             shutil.rmtree(leftover.id, ignore_errors=True)
 

@@ -31,7 +31,6 @@ from llmcloud.runtime.heartbeat import Outcome
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import ObjectStore, open_store
 
-TAG = "LLMCLOUD_TAG"  # on every process of a job: the job's folder
 POLL_S = 0.1
 MAX_RESTARTS = 10  # of one node, in a row; what ends it will do so again
 STEADY_S = 600.0  # a node that lived so long begins to count anew

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core.provider import Leftover
-from llmcloud.providers.local.keeper import TAG, Order
+from llmcloud.providers.local.keeper import Order
 from llmcloud.runtime import process
 from llmcloud.runtime.environment import READY
 
@@ -20,7 +20,7 @@ UNUSED_ENVIRONMENT_S = 30 * 86400
 
 def find(home: Home, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
     """Return what jobs of `stores` that are not live have here, and what nobody has used long."""
-    tagged = {Path(folder) for folder in process.tag_values(TAG)}
+    tagged = {Path(folder) for folder in process.tag_values(process.TAG)}
     folders = {path for path in tagged if path.parent == home.nodes} | set(_children(home.nodes))
     ended = sorted(path for path in folders if path.name not in live and _store(path) in stores)
     found = [leftover for path in ended for leftover in _of_job(path)]
@@ -29,7 +29,7 @@ def find(home: Home, live: frozenset[str], stores: frozenset[str]) -> list[Lefto
 
 def _of_job(folder: Path) -> list[Leftover]:
     found = []
-    running = len(process.tagged(TAG, str(folder)))
+    running = len(process.tagged(process.TAG, str(folder)))
     if running:
         found.append(Leftover("processes", str(folder), folder.name, f"{running} running"))
     size_bytes = _size_bytes(folder)

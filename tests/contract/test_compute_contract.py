@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.e2e.conftest import eventually
 from tests.rig.computes import COMPUTES, ComputeRig
 
 from llmcloud.core.provider import MachineState
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from llmcloud.core.job import Job
 
-DEADLINE_S = 60.0
 UP = {MachineState.STARTING, MachineState.RUNNING}
 TWO_NODES = "run: sleep 1000\nresources: {nodes: 2}\n"
 
@@ -99,10 +98,7 @@ def test_launching_twice_makes_machines_once(rig: ComputeRig, launched: Job) -> 
 
 def test_a_deleted_job_has_no_machine(rig: ComputeRig, launched: Job) -> None:
     rig.compute.delete(launched.id)
-    deadline = time.monotonic() + DEADLINE_S
-    while UP & set(states(rig, launched.id).values()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not UP & set(states(rig, launched.id).values())
+    eventually(lambda: not UP & set(states(rig, launched.id).values()), "no machine is up")
 
 
 def test_deleting_what_is_absent_succeeds(rig: ComputeRig, launched: Job) -> None:
