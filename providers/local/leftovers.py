@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -62,6 +63,10 @@ def _children(folder: Path) -> list[Path]:
 
 
 def _size_bytes(folder: Path) -> int:
-    return sum(
-        Path(root, name).lstat().st_size for root, _, names in os.walk(folder) for name in names
-    )
+    """Return the size of what is there; orphans may still write and remove files meanwhile."""
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += Path(root, name).lstat().st_size
+    return total
