@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 TORCH_READY := $(TORCH_VENV)/ready
 TORCH := torch==2.13.0
+NODE := build/node
+AZURITE_READY := $(NODE)/ready
 NO_TORCH := -m "not torch and not packaging"
 PYTEST_OPTIONS ?=
 
@@ -30,7 +32,7 @@ demo: $(READY)  ## train a small language model on this machine through llmcloud
 	@echo "The trained model lies in $(DEMO)/pulled, all else of the job in build/home."
 
 .PHONY: test
-test: $(READY)  ## run the tests that need neither torch nor the package index
+test: $(READY) $(AZURITE_READY)  ## run the tests that need neither torch nor the package index
 	$(BIN)/pytest -q -n 2 $(NO_TORCH) $(PYTEST_OPTIONS)
 
 .PHONY: test-torch
@@ -54,7 +56,7 @@ format: $(READY)  ## format the code and fix what can be fixed
 	$(BIN)/ruff format .
 
 .PHONY: coverage
-coverage: $(READY)  ## run the tests and say which lines none of them reached
+coverage: $(READY) $(AZURITE_READY)  ## run the tests and say which lines none of them reached
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest -q -n 2 $(NO_TORCH) $(PYTEST_OPTIONS)
 	$(BIN)/coverage combine -q
@@ -98,4 +100,14 @@ $(TORCH_READY): requirements-torch.lock pyproject.toml .ci/venv
 	@$(TORCH_VENV)/bin/python -m pip install -q $(TORCH)
 	@$(TORCH_VENV)/bin/python -m pip install -q -r requirements-torch.lock
 	@$(TORCH_VENV)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(AZURITE_READY): tests/rig/azurite/package.json tests/rig/azurite/package-lock.json
+	@command -v node >/dev/null && command -v npm >/dev/null || { \
+		echo "The tests of Azure Blob run Azurite: Node.js (18 or newer) and npm are needed." >&2; \
+		echo "On Debian or Ubuntu: sudo apt-get install nodejs npm" >&2; exit 1; }
+	@echo "Setting up $(NODE)…"
+	@mkdir -p $(NODE)
+	@cp tests/rig/azurite/package.json tests/rig/azurite/package-lock.json $(NODE)
+	@npm ci --prefix $(NODE) --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@

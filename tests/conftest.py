@@ -1,4 +1,4 @@
-"""In CI a skipped test is a failed one, unless it stands in the list below."""
+"""In CI a skipped test is a failed one, unless it stands in the list below; and the emulators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+
+    from tests.rig.emulators.catalog import Emulators
 
     Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -33,3 +35,12 @@ def _failed_if_skipped(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"Skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
+    """Give the emulators that others wrote; one runs from when it is first asked for."""
+    from tests.rig.emulators.catalog import Emulators  # what most tests need no import of
+
+    with Emulators(tmp_path_factory.mktemp("emulators")) as made:
+        yield made
