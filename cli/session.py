@@ -14,8 +14,8 @@ from llmcloud.core import stores
 from llmcloud.core.config import Config
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
+from llmcloud.core.stores import open_store
 from llmcloud.runtime.errors import InvalidRequest, NotFound
-from llmcloud.runtime.store import open_store
 
 if TYPE_CHECKING:
     from llmcloud.core.job import View

@@ -37,7 +37,7 @@ def submit(
     from llmcloud.core import plan as plans
     from llmcloud.core import submit as submits
     from llmcloud.core.spec.load import load
-    from llmcloud.runtime.store import open_store
+    from llmcloud.core.stores import open_store
 
     loaded = load(file, overrides=overrides or [], environ=os.environ)
     session = Session.open()

@@ -10,24 +10,33 @@ from typing import TYPE_CHECKING
 from llmcloud.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
+    from llmcloud.core.buckets import Buckets
     from llmcloud.core.home import Home
     from llmcloud.core.provider import Compute
 
 
 @dataclass(frozen=True)
 class Registered:
-    """Where a provider lies; `sdk` is the module that its extra brings."""
+    """Where a provider lies; `sdk` is the module that `extra` brings."""
 
     module: str
     sdk: str | None = None
+    extra: str = ""
 
 
 PROVIDERS = {
     "local": Registered("llmcloud.providers.local.compute"),
-    "aws": Registered("llmcloud.providers.aws.compute", "boto3"),
-    "gcp": Registered("llmcloud.providers.gcp.compute", "google.cloud.storage"),
-    "azure": Registered("llmcloud.providers.azure.compute", "azure.identity"),
+    "aws": Registered("llmcloud.providers.aws.compute", "boto3", "aws"),
+    "gcp": Registered("llmcloud.providers.gcp.compute", "google.cloud.storage", "gcp"),
+    "azure": Registered("llmcloud.providers.azure.compute", "azure.identity", "azure"),
     "edge": Registered("llmcloud.providers.edge.compute"),
+}
+BUCKETS = {
+    "s3": Registered("llmcloud.providers.aws.buckets", "boto3", "aws"),
+    "gs": Registered("llmcloud.providers.gcp.buckets", "google.cloud.storage", "gcp"),
+    "az": Registered("llmcloud.providers.azure.buckets", "azure.storage.blob", "azure"),
 }
 
 
@@ -44,14 +53,30 @@ def compute(name: str, home: Home, providers: dict[str, Registered] = PROVIDERS)
             f"The provider {name} is not in this version.",
             fix=f"Use one of: {', '.join(available())} (e.g. --set provider=local).",
         )
+    made: Compute = _load(name, registered).make(home)
+    return made
+
+
+def buckets(scheme: str, clouds: dict[str, Registered] = BUCKETS) -> Buckets:
+    """Return what makes and opens the buckets of a URL scheme; UsageError for an unknown one."""
+    registered = clouds.get(scheme)
+    if registered is None or not _exists(registered.module):
+        raise UsageError(
+            f"{scheme}:// is no store that this version knows.",
+            fix=f"Use one of: file://, {', '.join(f'{each}://' for each in clouds)}.",
+        )
+    made: Buckets = _load(f"{scheme}://", registered).make()
+    return made
+
+
+def _load(name: str, registered: Registered) -> ModuleType:
     if registered.sdk and not _exists(registered.sdk):
         raise UsageError(
-            f"The provider {name} needs packages that are not installed.",
+            f"{name} needs packages that are not installed.",
             where=f"no module {registered.sdk}",
-            fix=f"pip install 'llmcloud[{name}]'",
+            fix=f"pip install 'llmcloud[{registered.extra}]'",
         )
-    made: Compute = importlib.import_module(registered.module).make(home)
-    return made
+    return importlib.import_module(registered.module)
 
 
 def _exists(module: str) -> bool:

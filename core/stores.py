@@ -1,6 +1,7 @@
-"""Which stores this user's jobs lie in, beside the default: remembered for convenience only.
+"""Opening a store by its URL, and which stores this user's jobs lie in, beside the default.
 
-Losing this file loses nothing: `--store URL` reaches any store.
+The latter are remembered for convenience only: losing the file loses nothing, `--store URL`
+reaches any store.
 """
 
 from __future__ import annotations
@@ -9,14 +10,42 @@ import fcntl
 import json
 from typing import TYPE_CHECKING
 
-from llmcloud.runtime.errors import Failure
-from llmcloud.runtime.store import open_store
+from llmcloud.runtime import store as runtime_store
+from llmcloud.runtime.errors import Failure, InvalidRequest
 
 if TYPE_CHECKING:
     from llmcloud.core.home import Home
     from llmcloud.runtime.store import ObjectStore
 
 FILE = "stores.json"
+
+
+def open_store(url: str) -> ObjectStore:
+    """Return the store at a URL, a folder or a whole bucket, without creating it."""
+    scheme, _, name = url.partition("://")
+    if scheme == "file" or not name:
+        return runtime_store.open_store(url)
+    from llmcloud.core import registry
+
+    buckets = registry.buckets(scheme)
+    bucket, prefix = split_bucket(scheme, name)
+    if prefix:
+        raise InvalidRequest(
+            f"{url} is no store: a store is a whole bucket.", fix=f"Use {scheme}://{bucket}."
+        )
+    from llmcloud.runtime.bucket import BucketStore
+
+    return BucketStore(buckets.open(bucket))
+
+
+def split_bucket(scheme: str, name: str) -> tuple[str, str]:
+    """Return bucket and key of what follows the scheme: `bucket/key`, `account/container/key`."""
+    parts = name.split("/", 2 if scheme == "az" else 1)
+    needed = 2 if scheme == "az" else 1
+    if len(parts) < needed or not all(parts[:needed]):
+        form = "az://ACCOUNT/CONTAINER" if scheme == "az" else f"{scheme}://BUCKET"
+        raise InvalidRequest(f"{scheme}://{name} names no bucket.", fix=f"Write {form}.")
+    return "/".join(parts[:needed]), "/".join(parts[needed:])
 
 
 def remember(home: Home, url: str) -> None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmcloud.runtime.errors import InvalidRequest, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 PRIVATE = ".llmcloud"
@@ -22,13 +22,16 @@ SEGMENT_MAX_BYTES = 255
 COPY_CHUNK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One object of a listing; `modified_at` is seconds since the epoch."""
+class Entry(NamedTuple):
+    """One object of a listing; `modified_at` is seconds since the epoch.
+
+    `version` differs from that of any other bytes under this key; a folder knows none.
+    """
 
     key: str
     size: int
     modified_at: float
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class ObjectStore(ABC):
     ) -> str:
         """Write an object and return its etag; Conflict when the condition does not hold.
 
-        The etag stands for the content: writing the same bytes again gives the same one.
+        The etag names this write: what was written since has another, unless its bytes are equal.
         """
 
     @abstractmethod
@@ -100,6 +103,11 @@ class ObjectStore(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Delete an object; one that is absent is deleted already."""
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        """Delete many objects."""
+        for key in keys:
+            self.delete(key)
 
     def exists(self, key: str) -> bool:
         """Tell whether an object is there."""

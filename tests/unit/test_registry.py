@@ -27,7 +27,7 @@ def test_a_provider_of_this_version_is_made(home: Home) -> None:
 
 
 def test_a_missing_sdk_is_told_with_the_extra_that_brings_it(home: Home) -> None:
-    providers = {"aws": Registered(LOCAL, "no_such_sdk.at_all")}
+    providers = {"aws": Registered(LOCAL, "no_such_sdk.at_all", "aws")}
     with pytest.raises(UsageError) as caught:
         registry.compute("aws", home, providers)
     assert caught.value.fix == "pip install 'llmcloud[aws]'"

@@ -1,0 +1,288 @@
+"""A bucket as an object store: S3, GCS and Azure Blob alike, through obstore.
+
+obstore's synchronous calls only, as its asynchronous ones may abort the process at its end; a
+call waits with the interpreter's lock released, but deaf to Ctrl-C where it is made in the main
+thread, so bulk transfers make them in daemon threads (core/transfer).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import uuid
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
+from llmcloud.runtime.bucket_errors import PastEnd, gone, translate
+from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone, Unavailable
+from llmcloud.runtime.objects import Blob, Entry, ObjectStore, check_key, check_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from obstore import GetOptions
+
+    from llmcloud.runtime.bucket_api import BucketApi
+
+RETRIES = 5  # of one small request; with obstore's backoff, some ten seconds
+PAGE = 1000
+PARALLEL_PARTS = 4
+CRC32C = "crc32c"  # metadata: Azure allows letters and digits only
+WRITE = "llmcloudwrite"
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Bytes of an object, and what is known of the whole of it."""
+
+    data: Any  # a buffer
+    entry: Entry
+    crc32c: int | None
+
+
+class BucketStore(ObjectStore):
+    """Objects in a bucket; the vendor's own SDK does what obstore can't, through `api`."""
+
+    def __init__(self, api: BucketApi) -> None:
+        self.api = api
+        self.url = api.url
+
+    @cached_property
+    def _store(self) -> Any:
+        return self.api.connect(RETRIES)
+
+    @cached_property
+    def _once(self) -> Any:
+        """A connection that tries nothing again: who moves bulk wants to know and slow down."""
+        return self.api.connect(0)
+
+    def create(self) -> None:
+        self.api.create()
+
+    def is_there(self) -> bool:
+        try:
+            next(iter(self._listing("", "", 1)), None)
+        except StoreGone:
+            return False
+        return True
+
+    def get(self, key: str) -> Blob:
+        check_key(key)
+        import obstore
+
+        with self._translated(key):
+            found = obstore.get(self._store, key)
+            data = bytes(found.bytes())
+        return Blob(data, self._tag(found.meta))
+
+    def read(self, key: str, start: int, size: int) -> bytes:
+        check_key(key)
+        if not size:
+            return b""
+        try:
+            return bytes(self._range(self._store, key, start, size, "").data)
+        except PastEnd:
+            return b""
+
+    def piece(self, key: str, start: int, size: int, version: str = "") -> Piece:
+        """Return at most `size` bytes from `start`, tried once; Conflict for another version.
+
+        A `size` of 0 asks for a whole object, which may be empty.
+        """
+        check_key(key)
+        try:
+            return self._range(self._once, key, start, size, version)
+        except PastEnd:
+            raise Conflict("The object is no longer what was listed.", where=key) from None
+
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        check_key(key)
+        if not if_absent and if_match is None:
+            return self._put(self._store, key, data)
+        mode = "create" if if_absent else {self.api.condition: if_match}
+        mark = uuid.uuid4().hex
+        try:
+            return self._put(self._store, key, data, mode=mode, attributes={WRITE: mark})
+        except (Conflict, NotFound):
+            # A request that was tried again may have lost against itself.
+            with contextlib.suppress(NotFound):
+                if (tag := self._written(key, mark)) is not None:
+                    return tag
+            raise Conflict("The object is no longer what was read.", where=key) from None
+
+    def write(self, key: str, data: bytes | memoryview, crc32c: int) -> None:
+        """Write a whole object with its digest, tried once."""
+        check_key(key)
+        self._put(self._once, key, data, attributes={CRC32C: f"{crc32c:08x}"})
+
+    def put_file(self, key: str, path: Path) -> str:
+        check_key(key)
+        import obstore
+
+        digest = hashlib.sha256()
+        with path.open("rb") as file, self._translated(key):
+            size = os.fstat(file.fileno()).st_size
+            if size <= PART_BYTES:
+                data = file.read()
+                digest.update(data)
+                obstore.put(self._store, key, data, use_multipart=False)
+            else:
+                chunk = part_bytes(size)
+                parts = _hashed(file, digest, chunk)
+                obstore.put(
+                    self._store, key, parts, chunk_size=chunk, max_concurrency=PARALLEL_PARTS
+                )
+        return digest.hexdigest()
+
+    def get_file(self, key: str, path: Path) -> str:
+        for _ in range(10):
+            with contextlib.suppress(Conflict):  # another version: begin again
+                return self._get_version(key, path)
+        raise Unavailable("The object changes again and again.", where=f"{self.url}, {key}")
+
+    def head(self, key: str) -> Entry:
+        check_key(key)
+        import obstore
+
+        try:
+            with self._translated(key):
+                return _entry(obstore.head(self._store, key))
+        except NotFound:
+            if not self.is_there():  # the answer to HEAD has no body to say it
+                raise gone(self.url) from None
+            raise
+
+    def facts(self, key: str) -> Piece:
+        """Return what is kept with an object, without its bytes."""
+        check_key(key)
+        import obstore
+
+        with self._translated(key):
+            found = obstore.get(self._store, key, options={"head": True})
+        return _piece(found, b"")
+
+    def objects(self, prefix: str = "", *, start_after: str = "") -> Iterator[Entry]:
+        check_prefix(prefix)
+        folder, _, rest = prefix.rpartition("/")
+        found = self._listing(folder, start_after, PAGE)
+        if rest:  # obstore knows folders only
+            found = (entry for entry in found if entry.key.startswith(prefix))
+        return found if self.api.is_ordered else iter(sorted(found, key=lambda entry: entry.key))
+
+    def folders(self, prefix: str) -> list[str]:
+        check_prefix(prefix)
+        if prefix and not prefix.endswith("/"):
+            raise InvalidRequest(f"{prefix!r} names no folder: it does not end in `/`.")
+        import obstore
+
+        with self._translated(prefix):
+            found = obstore.list_with_delimiter(self._store, prefix or None)
+        return sorted(each.rstrip("/").rpartition("/")[2] for each in found["common_prefixes"])
+
+    def delete(self, key: str) -> None:
+        check_key(key)
+        self.delete_all([key])
+
+    def delete_all(self, keys: Iterable[str]) -> None:
+        import obstore
+
+        keys = list(keys)
+        for start in range(0, len(keys), PAGE):
+            batch = keys[start : start + PAGE]
+            try:
+                with self._translated(batch[0]):
+                    obstore.delete(self._store, batch)
+            except NotFound:  # GCS and Azure stop at an absent one
+                for key in batch:
+                    self._delete_one(key)
+
+    def _delete_one(self, key: str) -> None:
+        import obstore
+
+        with contextlib.suppress(NotFound), self._translated(key):
+            obstore.delete(self._store, key)
+
+    def _put(self, store: Any, key: str, data: bytes | memoryview, **options: Any) -> str:
+        import obstore
+
+        with self._translated(key):
+            return self._tag(obstore.put(store, key, data, use_multipart=False, **options))
+
+    def _written(self, key: str, mark: str) -> str | None:
+        """Return the tag of the object if it is the one that was written with this mark."""
+        import obstore
+
+        with self._translated(key):
+            found = obstore.get(self._store, key, options={"head": True})
+        return self._tag(found.meta) if found.attributes.get(WRITE) == mark else None
+
+    def _range(self, store: Any, key: str, start: int, size: int, version: str) -> Piece:
+        import obstore
+
+        options: GetOptions = {"range": (start, start + size)} if size else {}
+        if version:
+            options["if_match"] = version
+        with self._translated(key):
+            found = obstore.get(store, key, options=options)
+            return _piece(found, found.bytes())
+
+    def _get_version(self, key: str, path: Path) -> str:
+        digest = hashlib.sha256()
+        version, offset, size = "", 0, 1
+        with path.open("wb") as out:
+            while offset < size:
+                try:
+                    piece = self._range(self._store, key, offset, PART_BYTES, version)
+                except PastEnd:
+                    if offset:
+                        raise Conflict("The object is no longer what it was.", where=key) from None
+                    break
+                out.write(piece.data)
+                digest.update(piece.data)
+                offset += len(piece.data)
+                version, size = piece.entry.version, piece.entry.size
+        return digest.hexdigest()
+
+    def _listing(self, folder: str, start_after: str, page: int) -> Iterator[Entry]:
+        import obstore
+
+        with self._translated(folder):
+            found = obstore.list(
+                self._store, folder or None, offset=start_after or None, chunk_size=page
+            )
+            for chunk in found:
+                for each in chunk:
+                    yield _entry(each)
+
+    def _tag(self, meta: Any) -> str:
+        return str(meta[self.api.condition])
+
+    @contextlib.contextmanager
+    def _translated(self, key: str) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, FileNotFoundError, ValueError) as error:
+            raise translate(error, key, self.api) from error
+
+
+def _entry(meta: Any) -> Entry:
+    return Entry(meta["path"], meta["size"], meta["last_modified"].timestamp(), meta["e_tag"] or "")
+
+
+def _piece(found: Any, data: Any) -> Piece:
+    kept = found.attributes.get(CRC32C)
+    return Piece(data, _entry(found.meta), int(kept, 16) if kept else None)
+
+
+def _hashed(file: Any, digest: Any, size: int) -> Iterator[bytes]:
+    while chunk := file.read(size):
+        digest.update(chunk)
+        yield chunk

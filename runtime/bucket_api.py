@@ -1,0 +1,97 @@
+"""What only a cloud's own SDK can do for one bucket: connect, create, and uploads in parts.
+
+Bytes that fit one request go through obstore, which is the same for every cloud (bucket.py).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PART_BYTES = 8 << 20
+PARTS_MAX = 10_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part that the service has; digests are in hexadecimal, None where it tells none."""
+
+    size: int
+    md5: str | None = None
+    crc32c: int | None = None
+
+
+class PartUpload(ABC):
+    """An object on its way, invisible until it is complete.
+
+    Methods raise NotFound when the upload is no more (completed or aborted by someone else), and
+    the failures of ObjectStore.
+    """
+
+    key: str
+    started_at: float  # seconds since the epoch
+
+    @abstractmethod
+    def parts(self) -> dict[int, Part]:
+        """Return what the service has, by number from 1."""
+
+    @abstractmethod
+    def put(self, number: int, data: bytes, crc32c: int) -> None:
+        """Send a part with a digest that the service checks; a second one replaces the first."""
+
+    @abstractmethod
+    def complete(self, crc32c: int) -> None:
+        """Make the object of parts 1, 2, …; its digest is checked and kept. Conflict otherwise."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Free what was sent; an upload that is no more is aborted already."""
+
+
+class BucketApi(ABC):
+    """One bucket through its vendor's SDK; thread-safe.
+
+    Failures are those of ObjectStore; StoreGone when there is no such bucket.
+    """
+
+    url: str
+    condition = "e_tag"  # what a conditional write names: "e_tag" or "version"
+    is_ordered = True  # listings come in the order of the keys' bytes
+    credentials_fix = ""  # what to run when there are no valid credentials
+
+    @abstractmethod
+    def connect(self, max_retries: int) -> Any:
+        """Return an obstore store whose credentials are the SDK's own, refreshed as they expire.
+
+        `max_retries` is how often obstore itself tries a request again.
+        """
+
+    @abstractmethod
+    def create(self) -> None:
+        """Create the bucket if it is absent: private, encrypted, public access blocked."""
+
+    @abstractmethod
+    def begin(self, key: str, size: int, whole_crc32c: Callable[[], int]) -> PartUpload:
+        """Begin an upload of `size` bytes.
+
+        `whole_crc32c` reads the source to its end: only for a service that wants the digest first.
+        """
+
+    @abstractmethod
+    def unfinished(self, prefix: str) -> Iterator[PartUpload]:
+        """Yield the uploads under a prefix that are neither complete nor aborted."""
+
+    @abstractmethod
+    def crc32c(self, key: str) -> int | None:
+        """Return the digest of an object sent in parts, or None where the service keeps none."""
+
+
+def part_bytes(size: int) -> int:
+    """Return how large the parts of an object are: the same for each try, so that one resumes."""
+    mib = 1 << 20
+    needed = -(-size // PARTS_MAX)
+    return max(PART_BYTES, -(-needed // mib) * mib)
