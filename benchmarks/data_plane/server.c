@@ -344,13 +344,21 @@ static void serve(int listener) {
     }
 }
 
-/* server [PORT]: prints the port it listens on; 0, the default, lets the kernel choose. */
+/* The first touch of a page costs more than receiving into it: touch them before anyone measures, and
+ * let the memory of deleted objects serve the next ones. */
+static void reserve_memory(size_t size) {
+    mallopt(M_MMAP_MAX, 0);
+    mallopt(M_TRIM_THRESHOLD, -1);
+    volatile char *pages = malloc(size);
+    for (size_t at = 0; pages && at < size; at += 4096) pages[at] = 0;
+    free((void *)pages);
+}
+
+/* server [PORT [RESERVED_MIB]]: prints the port it listens on; 0, the default, lets the kernel choose. */
 int main(int count, char **arguments) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     signal(SIGPIPE, SIG_IGN);
-    /* Memory of objects that were deleted serves the next ones: fresh pages cost more than the copy. */
-    mallopt(M_MMAP_THRESHOLD, 1 << 30);
-    mallopt(M_TRIM_THRESHOLD, -1);
+    reserve_memory(count > 2 ? strtoull(arguments[2], NULL, 10) << 20 : 0);
     poller = epoll_create1(EPOLL_CLOEXEC);
     int listener = listen_on_loopback(count > 1 ? (uint16_t)atoi(arguments[1]) : 0);
     if (listener < 0) {
