@@ -147,9 +147,11 @@ static const char *reason(int status) {
         case 308: return "Resume Incomplete";
         case 400: return "Bad Request";
         case 404: return "Not Found";
+        case 405: return "Method Not Allowed";
         case 409: return "Conflict";
         case 412: return "Precondition Failed";
         case 416: return "Range Not Satisfiable";
+        case 501: return "Not Implemented";
         default: return "Error";
     }
 }

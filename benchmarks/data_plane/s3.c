@@ -137,7 +137,9 @@ static void list_objects(const Call *call) {
     if (url_coded(call)) text_string(body, "<EncodingType>url</EncodingType>");
     if (second) text_format(body, "<KeyCount>%d</KeyCount>", page.count);
     else add_key(call, "Marker", query.after);
-    for (int i = 0; i < page.count; i++) add_entry(call, &page.entries[i]);
+    for (int prefixes = 0; prefixes < 2; prefixes++) /* the objects first: some parsers insist */
+        for (int i = 0; i < page.count; i++)
+            if ((page.entries[i].prefix != NULL) == prefixes) add_entry(call, &page.entries[i]);
     if (page.next && second) {
         text_string(body, "<NextContinuationToken>");
         text_xml(body, page.next);
@@ -274,6 +276,7 @@ static void get_object(const Call *call) {
     int refused = request_precondition(call->request, object);
     if (refused) return fail(call, refused, "PreconditionFailed");
     reply_object(call->reply, call->request, object, range);
+    if (call->reply->status == 416) return fail(call, 416, "InvalidRange");
     text_format(&call->reply->headers, "x-goog-generation: %llu\r\n", (unsigned long long)object->generation);
     if (object->traits.checksums && request_header(call->request, "x-amz-checksum-mode") && !range)
         text_string(&call->reply->headers, object->traits.checksums);
