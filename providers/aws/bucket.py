@@ -1,0 +1,193 @@
+"""One S3 bucket: how obstore reaches it, and uploads in parts through the AWS SDK."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
+from llmcloud.runtime.bucket_api import BucketApi, Part, PartUpload
+from llmcloud.runtime.errors import Conflict, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from obstore.store import ClientConfig
+
+    from llmcloud.providers.aws.credentials import Account
+
+CRC32C = "crc32c"
+# How S3s that know no CRC32C of whole objects say so.
+REFUSALS = {"InvalidRequest", "InvalidArgument", "NotImplemented"}
+WITH_DIGEST = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
+
+
+class S3Bucket(BucketApi):
+    """A bucket of S3, or of a service like it behind AWS_ENDPOINT_URL_S3."""
+
+    credentials_fix = NO_CREDENTIALS_FIX
+
+    def __init__(self, account: Account, name: str, make: Callable[[], object]) -> None:
+        self.url = f"s3://{name}"
+        self.name = name
+        self._account = account
+        self._make = make
+
+    def connect(self, max_retries: int) -> Any:
+        from obstore.store import S3Store
+
+        account = self._account
+        options: ClientConfig = {
+            "connect_timeout": "10s",
+            "read_timeout": "30s",
+            "timeout": "5m",  # a part of 8 MiB at 30 kB/s
+            "allow_http": account.endpoint.startswith("http:"),
+        }
+        if account.authority:
+            options["root_certificate"] = account.authority
+        # What is left out here, obstore takes from variables that the SDK doesn't know.
+        return S3Store(
+            self.name,
+            region=account.region,
+            **self._address(),
+            skip_signature=False,
+            checksum_algorithm="CRC64NVME",
+            unsigned_payload=True,
+            client_options=options,
+            retry_config={"max_retries": max_retries},
+            credential_provider=account.provider(),
+        )
+
+    def create(self) -> None:
+        self._make()
+
+    def begin(self, key: str, size: int, whole_crc32c: Callable[[], int]) -> PartUpload:  # noqa: ARG002
+        from botocore.exceptions import ClientError
+
+        client = self._client
+        with translated(self.url, key):
+            try:
+                made = client.create_multipart_upload(Bucket=self.name, Key=key, **WITH_DIGEST)
+            except ClientError as error:
+                if code_of(error) not in REFUSALS:
+                    raise
+                kept = {CRC32C: f"{whole_crc32c():08x}"}
+                made = client.create_multipart_upload(Bucket=self.name, Key=key, Metadata=kept)
+                has_digest = False
+            else:
+                has_digest = True
+        return S3Upload(self, client, key, made["UploadId"], time.time(), has_digest)
+
+    def unfinished(self, prefix: str) -> Iterator[PartUpload]:
+        pages = self._client.get_paginator("list_multipart_uploads")
+        with translated(self.url, prefix):
+            for page in pages.paginate(Bucket=self.name, Prefix=prefix):
+                for each in page.get("Uploads", ()):
+                    yield S3Upload(
+                        self,
+                        self._client,
+                        each["Key"],
+                        each["UploadId"],
+                        each["Initiated"].timestamp(),
+                        each.get("ChecksumType") == "FULL_OBJECT",
+                    )
+
+    def crc32c(self, key: str) -> int | None:
+        with translated(self.url, key):
+            found = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
+        return _whole_crc32c(found)
+
+    @property
+    def _client(self) -> Any:
+        return self._account.client(self._account.region)
+
+    def _address(self) -> dict[str, Any]:
+        endpoint, region = self._account.endpoint, self._account.region
+        if endpoint:
+            return {"aws_endpoint_url_s3": endpoint, "virtual_hosted_style_request": False}
+        host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        if "." in self.name:  # no certificate matches such a host
+            url = f"https://{host}"
+            return {"aws_endpoint_url_s3": url, "virtual_hosted_style_request": False}
+        url = f"https://{self.name}.{host}"
+        return {"aws_endpoint_url_s3": url, "virtual_hosted_style_request": True}
+
+
+@dataclass
+class S3Upload(PartUpload):
+    """An upload; `has_digest` tells whether S3 itself keeps the digest of the whole."""
+
+    bucket: S3Bucket
+    client: Any
+    key: str
+    id: str
+    started_at: float
+    has_digest: bool
+    _etags: dict[int, str] = field(default_factory=dict)
+
+    def parts(self) -> dict[int, Part]:
+        found = {}
+        pages = self.client.get_paginator("list_parts")
+        with translated(self.bucket.url, self.key):
+            for page in pages.paginate(**self._named):
+                for each in page.get("Parts", ()):
+                    number = each["PartNumber"]
+                    self._etags[number] = each["ETag"]
+                    md5 = each["ETag"].strip('"')
+                    found[number] = Part(each["Size"], md5, _crc32c(each.get("ChecksumCRC32C")))
+        return found
+
+    def put(self, number: int, data: bytes, crc32c: int) -> None:
+        if self.has_digest:
+            digest = {"ChecksumCRC32C": _encoded(crc32c)}
+        else:
+            md5 = hashlib.md5(data, usedforsecurity=False).digest()
+            digest = {"ContentMD5": base64.b64encode(md5).decode()}
+        with translated(self.bucket.url, self.key):
+            sent = self.client.upload_part(**self._named, PartNumber=number, Body=data, **digest)
+        self._etags[number] = sent["ETag"]
+
+    def complete(self, crc32c: int) -> None:
+        parts = [{"PartNumber": n, "ETag": etag} for n, etag in sorted(self._etags.items())]
+        digest = {"ChecksumCRC32C": _encoded(crc32c), "ChecksumType": "FULL_OBJECT"}
+        with translated(self.bucket.url, self.key):
+            made = self.client.complete_multipart_upload(
+                **self._named,
+                MultipartUpload={"Parts": parts},
+                **(digest if self.has_digest else {}),
+            )
+        kept = _whole_crc32c(made)
+        if kept is not None and kept != crc32c:
+            raise Conflict(
+                "The object is not what was sent: its digest is another.",
+                where=f"{self.bucket.url}, {self.key}",
+                fix="Send it again.",
+            )
+
+    def abort(self) -> None:
+        with contextlib.suppress(NotFound), translated(self.bucket.url, self.key):
+            self.client.abort_multipart_upload(**self._named)
+
+    @property
+    def _named(self) -> dict[str, str]:
+        return {"Bucket": self.bucket.name, "Key": self.key, "UploadId": self.id}
+
+
+def _whole_crc32c(answer: dict[str, Any]) -> int | None:
+    is_whole = answer.get("ChecksumType") == "FULL_OBJECT"
+    return _crc32c(answer.get("ChecksumCRC32C")) if is_whole else None
+
+
+def _crc32c(encoded: str | None) -> int | None:
+    """Return a digest as S3 writes it; None for one of the parts' digests, which has a suffix."""
+    if not encoded or "-" in encoded:
+        return None
+    return int.from_bytes(base64.b64decode(encoded), "big")
+
+
+def _encoded(crc32c: int) -> str:
+    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()

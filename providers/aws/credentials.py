@@ -1,0 +1,152 @@
+"""Who we are at AWS, in which region and through which endpoint: what the AWS SDK would say.
+
+Importing that SDK takes longer than most commands, so it is left alone where the environment says
+it all.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, translated
+from llmcloud.runtime.errors import CredentialsError, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from obstore.store import S3Credential
+
+DEFAULT_REGION = "us-east-1"  # the SDK's, for S3
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+# The SDK renews credentials that have less than ten minutes to live; so these are valid that long.
+VALID = timedelta(minutes=5)
+CONNECTIONS = 64
+CONNECT_S, READ_S = 10, 60
+SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other bound for it
+
+
+class Account:
+    """The credentials and settings that the SDK finds; made once a command, thread-safe."""
+
+    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    @cached_property
+    def region(self) -> str:
+        """Return the region that is used where nothing else is known."""
+        named = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
+        return named or self._configured("region") or DEFAULT_REGION
+
+    @cached_property
+    def endpoint(self) -> str:
+        """Return the URL of an S3 that is not AWS's own, or nothing."""
+        if self._environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+            return ""
+        for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+            if url := self._environ.get(name):
+                return url.rstrip("/")
+        return self._configured_endpoint().rstrip("/")
+
+    @cached_property
+    def authority(self) -> bytes | None:
+        """Return the certificates to trust beside the system's, as PEM."""
+        named = self._environ.get("AWS_CA_BUNDLE") or self._configured("ca_bundle")
+        if not named:
+            return None
+        try:
+            return Path(named).expanduser().read_bytes()
+        except OSError as error:
+            raise InvalidRequest(
+                f"The file of certificates can't be read: {error.strerror}.",
+                where=named,
+                fix="Set AWS_CA_BUNDLE to a PEM file, or unset it.",
+            ) from error
+
+    def provider(self) -> Callable[[], S3Credential]:
+        """Return what obstore asks for credentials, now and whenever they have expired."""
+        if all(self._environ.get(name) for name in KEYS):
+            return self._from_environ
+        with translated("AWS"):
+            from botocore.credentials import RefreshableCredentials
+
+            found = self._session.get_credentials()
+            if found is None:
+                raise CredentialsError("There are no AWS credentials.", fix=NO_CREDENTIALS_FIX)
+            found.get_frozen_credentials()  # what can't be had is told now, and in full
+        is_refreshed = isinstance(found, RefreshableCredentials)
+
+        def provide() -> S3Credential:
+            frozen = found.get_frozen_credentials()
+            return {
+                "access_key_id": frozen.access_key,
+                "secret_access_key": frozen.secret_key,
+                "token": frozen.token,
+                "expires_at": datetime.now(UTC) + VALID if is_refreshed else None,
+            }
+
+        return provide
+
+    def client(self, region: str) -> Any:
+        """Return the SDK's client of S3 in a region, which tries nothing again by itself."""
+        from botocore.config import Config
+
+        with self._lock, translated("AWS"):  # making one is not thread-safe, using it is
+            if region not in self._clients:
+                settings = Config(
+                    max_pool_connections=CONNECTIONS,
+                    connect_timeout=SEND_S if self.endpoint.startswith("http:") else CONNECT_S,
+                    read_timeout=READ_S,
+                    tcp_keepalive=True,
+                    retries={"total_max_attempts": 1},
+                    request_checksum_calculation="when_required",
+                    response_checksum_validation="when_required",
+                    s3={"payload_signing_enabled": False},
+                )
+                self._clients[region] = self._session.create_client(
+                    "s3", region, endpoint_url=self.endpoint or None, config=settings
+                )
+            return self._clients[region]
+
+    @cached_property
+    def _session(self) -> Any:
+        import botocore.session
+
+        return botocore.session.Session()
+
+    def _from_environ(self) -> S3Credential:
+        return {
+            "access_key_id": self._environ[KEYS[0]],
+            "secret_access_key": self._environ[KEYS[1]],
+            "token": self._environ.get("AWS_SESSION_TOKEN") or None,
+            "expires_at": None,
+        }
+
+    def _configured(self, name: str) -> str:
+        """Return what the user's profile says, if there is any."""
+        if not self._has_profile:
+            return ""
+        with translated("AWS"):
+            return str(self._session.get_config_variable(name) or "")
+
+    def _configured_endpoint(self) -> str:
+        if not self._has_profile:
+            return ""
+        with translated("AWS"):
+            if self._session.get_config_variable("ignore_configured_endpoint_urls"):
+                return ""
+            profile = self._session.get_scoped_config()
+            services = self._session.full_config.get("services", {})
+            own = services.get(profile.get("services"), {}).get("s3", {})
+        return str(own.get("endpoint_url") or profile.get("endpoint_url") or "")
+
+    @cached_property
+    def _has_profile(self) -> bool:
+        named = self._environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+        return Path(named).expanduser().is_file()
