@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 Schema = dict[str, Any]
 
@@ -56,7 +56,8 @@ class Discovery:
     def find(self, verb: str, path: str) -> Call | None:
         """Return the method that a request is for; `path` is as it was sent, still quoted."""
         for pattern, method in self._routes.get(verb, ()):
-            if match := pattern.fullmatch(path):
+            match = pattern.fullmatch(path)
+            if match and _has_form(method, match.groupdict()):
                 found = {name: unquote(value) for name, value in match.groupdict().items()}
                 return Call(method["id"], found, method)
         return None
@@ -69,7 +70,7 @@ class Discovery:
         request = call.method.get("request")
         if body is not None and request is None:
             problems.append("the method takes no body")
-        elif body is not None:
+        elif request is not None and body is not None:
             problems += _Judge(self._schemas, call.id).judge(request, body, "body")
         return problems
 
@@ -124,6 +125,12 @@ def _pattern(path: str) -> re.Pattern[str]:
         pattern += f"(?P<{variable[2]}>{'.+' if variable[1] else '[^/]+'})"
         end = variable.end()
     return re.compile(pattern + re.escape(path[end:]))
+
+
+def _has_form(method: Schema, found: dict[str, str]) -> bool:
+    """Tell apart methods whose paths differ only in what a variable may be."""
+    parameters = method["parameters"]
+    return all(re.search(parameters[each].get("pattern", ""), found[each]) for each in found)
 
 
 class _Judge:
@@ -187,7 +194,7 @@ def _text_problems(schema: Schema, value: str, where: str) -> Iterator[str]:
         yield from _integer_problems(schema, value, where)
     elif form == "boolean" and value not in {"true", "false"}:
         yield f"{where}: {value!r} is no boolean"
-    elif form in FORMS and not FORMS[form](value):
+    elif form in FORMS and not FORMS[str(form)](value):
         yield f"{where}: {value!r} is no {form}"
 
 
@@ -220,7 +227,7 @@ def _is_base64(value: str) -> bool:
         return False
 
 
-FORMS = {
+FORMS: dict[str, Callable[[str], bool]] = {
     "date-time": _is_time,
     "google-datetime": _is_time,
     "date": _is_date,

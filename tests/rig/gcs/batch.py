@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from email.message import Message
 from email.parser import BytesParser
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from tests.rig.gcs.server import PHRASES, Body, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from email.message import Message
 
 BOUNDARY = "batch_of_answers"
 CALLS_MAX = 100
@@ -26,7 +26,10 @@ def answer(request: Request, answer_one: Callable[[Request], Response]) -> Respo
         raise errors.invalid("Failed to parse batch request.", reason="badRequest")
     if len(parts) > CALLS_MAX:
         raise errors.invalid(f"The batch has more than {CALLS_MAX} calls.", reason="badRequest")
-    lines = b"".join(_part(part, answer_one(_request(part, request))) for part in parts)
+    lines = b""
+    for part in parts:
+        assert isinstance(part, Message)
+        lines += _part(part, answer_one(_request(part, request)))
     lines += f"--{BOUNDARY}--\r\n".encode()
     return Response(200, {"Content-Type": f"multipart/mixed; boundary={BOUNDARY}"}, (lines,))
 

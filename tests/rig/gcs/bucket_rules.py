@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.rig.gcs import errors
 
 if TYPE_CHECKING:
-    from tests.rig.gcs.storage import Resource
+    from tests.rig.gcs.versions import Resource
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")

@@ -14,9 +14,8 @@ def check_digests(content: Content, headers: dict[str, str], fields: dict[str, A
     """Raise what Google answers when the content is not what its headers or metadata say."""
     declared = [("md5", fields.get("md5Hash")), ("crc32c", fields.get("crc32c"))]
     declared.append(("md5", headers.get("content-md5")))
-    for each in headers.get("x-goog-hash", "").split(","):
-        kind, _, value = each.strip().partition("=")
-        declared.append((kind, value))
+    pairs = [each.strip().partition("=") for each in headers.get("x-goog-hash", "").split(",")]
+    declared += [(kind, value) for kind, _, value in pairs]
     for kind, value in declared:
         if value and kind == "md5" and value != content.md5:
             raise errors.wrong_digest("MD5 hash", value, str(content.md5))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.rig.discovery import Call, discovery
-from tests.rig.gcs import batch, errors, json_buckets, json_objects, uploads
+from tests.rig.gcs import batch, errors, json_buckets, json_objects, json_policies, uploads
 from tests.rig.gcs.json_call import JsonCall
 from tests.rig.gcs.json_fields import masked
 from tests.rig.gcs.server import Request, Response
@@ -29,26 +29,21 @@ class Route:
     hears: str = ""
 
 
-CONDITIONS = "ifGenerationMatch ifGenerationNotMatch ifMetagenerationMatch ifMetagenerationNotMatch"
+METAGENERATION = "ifMetagenerationMatch ifMetagenerationNotMatch"
+CONDITIONS = f"ifGenerationMatch ifGenerationNotMatch {METAGENERATION}"
 SOURCE_CONDITIONS = CONDITIONS.replace("if", "ifSource")
 ROUTES = {
     "storage.buckets.insert": Route(json_buckets.insert, "project predefinedAcl"),
-    "storage.buckets.get": Route(
-        json_buckets.get, "ifMetagenerationMatch ifMetagenerationNotMatch"
-    ),
+    "storage.buckets.get": Route(json_buckets.get, METAGENERATION),
     "storage.buckets.list": Route(json_buckets.list_, "project prefix maxResults pageToken"),
-    "storage.buckets.patch": Route(
-        json_buckets.patch, "predefinedAcl ifMetagenerationMatch ifMetagenerationNotMatch"
+    "storage.buckets.patch": Route(json_buckets.patch, f"predefinedAcl {METAGENERATION}"),
+    "storage.buckets.update": Route(json_buckets.update, f"predefinedAcl {METAGENERATION}"),
+    "storage.buckets.delete": Route(json_buckets.delete, METAGENERATION),
+    "storage.buckets.getIamPolicy": Route(
+        json_policies.get_policy, "optionsRequestedPolicyVersion"
     ),
-    "storage.buckets.update": Route(
-        json_buckets.update, "predefinedAcl ifMetagenerationMatch ifMetagenerationNotMatch"
-    ),
-    "storage.buckets.delete": Route(
-        json_buckets.delete, "ifMetagenerationMatch ifMetagenerationNotMatch"
-    ),
-    "storage.buckets.getIamPolicy": Route(json_buckets.get_policy, "optionsRequestedPolicyVersion"),
-    "storage.buckets.setIamPolicy": Route(json_buckets.set_policy),
-    "storage.buckets.testIamPermissions": Route(json_buckets.test_permissions, "permissions"),
+    "storage.buckets.setIamPolicy": Route(json_policies.set_policy),
+    "storage.buckets.testIamPermissions": Route(json_policies.test_permissions, "permissions"),
     "storage.objects.get": Route(json_objects.get, f"generation {CONDITIONS}"),
     "storage.objects.list": Route(
         json_objects.list_,

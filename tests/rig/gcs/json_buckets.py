@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import copy
-import re
 from datetime import timedelta
 
 from tests.rig.gcs import errors
 from tests.rig.gcs.bucket_rules import check_bucket_name, check_settings, location_type
-from tests.rig.gcs.json_call import JsonCall, check_acl, check_storage_class, time_text
-from tests.rig.gcs.storage import Bucket, Resource, now
+from tests.rig.gcs.json_call import JsonCall, check_acl, check_storage_class
+from tests.rig.gcs.json_policies import new_policy
+from tests.rig.gcs.storage import Bucket
+from tests.rig.gcs.versions import Resource, now, time_text
 
 PROJECT_NUMBER = "402030201000"
 LOCK_DAYS = 90
@@ -40,8 +41,6 @@ SAID = {  # what the service says of a bucket, and passes over when it is sent b
     "timeCreated",
     "updated",
 }
-ROLE = re.compile(r"((projects|organizations)/[\w-]+/)?roles/[\w.]+")
-PUBLIC = {"allUsers", "allAuthenticatedUsers"}
 
 
 def insert(call: JsonCall) -> Resource:
@@ -67,7 +66,7 @@ def insert(call: JsonCall) -> Resource:
         resource["project"] = call.query["project"]
         _change(resource, changes)
         check_acl(call, resource, "predefinedAcl")
-        call.storage.buckets[name] = Bucket(name, resource, _new_policy(call.query["project"]))
+        call.storage.buckets[name] = Bucket(name, resource, new_policy(call.query["project"]))
     return _said(call.storage.buckets[name], call)
 
 
@@ -96,15 +95,6 @@ def _new_resource(name: str, location: str) -> Resource:
         },
     }
     return resource if kind == "region" else {**resource, "rpo": "DEFAULT"}
-
-
-def _new_policy(project: str) -> Resource:
-    owners = [f"projectEditor:{project}", f"projectOwner:{project}"]
-    bindings = [
-        {"role": "roles/storage.legacyBucketOwner", "members": owners},
-        {"role": "roles/storage.legacyBucketReader", "members": [f"projectViewer:{project}"]},
-    ]
-    return {"kind": "storage#policy", "version": 1, "bindings": bindings}
 
 
 def get(call: JsonCall) -> Resource:
@@ -164,59 +154,6 @@ def delete(call: JsonCall) -> None:
             message = "The bucket you tried to delete is not empty."
             raise errors.conflict(message, "BucketNotEmpty")
         call.storage.buckets.pop(bucket.name, None)
-
-
-def get_policy(call: JsonCall) -> Resource:
-    return _policy(call.bucket("storage.buckets.getIamPolicy"))
-
-
-def set_policy(call: JsonCall) -> Resource:
-    bucket = call.bucket("storage.buckets.setIamPolicy")
-    with call.storage.lock:
-        given = call.body or {}
-        if given.get("etag") not in {None, _policy(bucket)["etag"]}:
-            raise errors.condition_not_met()
-        for binding in given.get("bindings", ()):
-            _check_binding(bucket, binding)
-        bucket.policy = {
-            **bucket.policy,
-            "bindings": given.get("bindings", []),
-            "version": given.get("version", 1),
-            "changes": bucket.policy.get("changes", 0) + 1,
-        }
-    return _policy(bucket)
-
-
-def _check_binding(bucket: Bucket, binding: Resource) -> None:
-    if not re.fullmatch(
-        r"(roles|projects/[\w-]+/roles|organizations/\d+/roles)/[\w.]+", binding["role"]
-    ):
-        raise errors.invalid(f"Invalid role {binding['role']}.")
-    prevention = bucket.resource["iamConfiguration"]["publicAccessPrevention"]
-    if prevention == "enforced" and PUBLIC & set(binding["members"]):
-        words = errors.condition_not_met().words
-        message = (
-            "The member bindings allUsers and allAuthenticatedUsers are not allowed since"
-            " public access prevention is enforced."
-        )
-        raise errors.Refusal(errors.Words(412, words.reason, words.code, message))
-
-
-def _policy(bucket: Bucket) -> Resource:
-    said = {name: value for name, value in bucket.policy.items() if name != "changes"}
-    changes = bucket.policy.get("changes", 0) + 1
-    etag = base64.b64encode(b"\x08" + bytes([changes % 256])).decode()
-    return {**said, "resourceId": f"projects/_/buckets/{bucket.name}", "etag": etag}
-
-
-def test_permissions(call: JsonCall) -> Resource:
-    bucket = call.storage.bucket(call.path["bucket"])
-    asked = [value for name, value in call.request.query if name == "permissions"]
-    granted = [each for each in asked if each not in call.fake.denied]
-    said: Resource = {"kind": "storage#testIamPermissionsResponse"}
-    if granted and bucket.name not in call.fake.taken:
-        said["permissions"] = granted
-    return said
 
 
 def _check_metageneration(call: JsonCall, bucket: Bucket, *, reading: bool) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from tests.rig.gcs import errors
-from tests.rig.gcs.storage import Bucket, Conditions, Resource, Storage, Version
+from tests.rig.gcs.versions import Conditions, Resource, Version, time_text
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tests.rig.discovery import Call
     from tests.rig.gcs.fake import GcsFake
     from tests.rig.gcs.server import Request
+    from tests.rig.gcs.storage import Bucket, Storage
 
 SETTABLE = {
     "cacheControl",
@@ -96,15 +96,8 @@ def check_acl(call: JsonCall, bucket: Resource, name: str) -> None:
         raise errors.Unserved(f"{name}={call.query[name]}")
 
 
-def time_text(time: datetime) -> str:
-    """Return a time as Google writes it: in milliseconds."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def object_resource(version: Version, host: str) -> Resource:
     """Return what the JSON interface says of a generation."""
-    from urllib.parse import quote
-
     path = f"storage/v1/b/{version.bucket}/o/{quote(version.name, safe='')}"
     content, created = version.content, time_text(version.created)
     resource = {

@@ -10,7 +10,8 @@ from tests.rig.gcs import errors
 from tests.rig.gcs.content import Content
 from tests.rig.gcs.json_call import JsonCall, check_acl, object_resource, settable_fields
 from tests.rig.gcs.media import download
-from tests.rig.gcs.storage import Page, Resource, Version, now
+from tests.rig.gcs.storage import Page
+from tests.rig.gcs.versions import Resource, Version, now
 
 if TYPE_CHECKING:
     from tests.rig.gcs.server import Response
@@ -43,7 +44,7 @@ def list_(call: JsonCall) -> Resource:
         call.flag("includeTrailingDelimiter"),
     )
     with call.storage.lock:
-        listing = bucket.list(page)
+        listing = bucket.listing(page)
     said: Resource = {"kind": "storage#objects"}
     if listing.versions:
         said["items"] = [object_resource(each, call.request.host) for each in listing.versions]

@@ -11,7 +11,7 @@ from tests.rig.gcs import errors
 from tests.rig.gcs.server import Request, Response
 
 if TYPE_CHECKING:
-    from tests.rig.gcs.storage import Version
+    from tests.rig.gcs.versions import Version
 
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 HEADERS = {

@@ -8,11 +8,12 @@ import socketserver
 import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from io import BufferedIOBase
 
 PIECE_BYTES = 8 << 20
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
@@ -25,7 +26,7 @@ class Interrupted(Exception):
 class Body:
     """A request's body, read when it is asked for, so that half of one can be kept."""
 
-    def __init__(self, file: BinaryIO, headers: dict[str, str]) -> None:
+    def __init__(self, file: BufferedIOBase, headers: dict[str, str]) -> None:
         self._file = file
         self._chunked = headers.get("transfer-encoding", "").lower() == "chunked"
         self._left = 0 if self._chunked else int(headers.get("content-length", "0"))

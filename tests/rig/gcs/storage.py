@@ -2,74 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import bisect
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.rig.gcs import errors
+from tests.rig.gcs.versions import (
+    ALWAYS,
+    Conditions,
+    Resource,
+    Version,
+    check_metadata,
+    check_name,
+    now,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from tests.rig.gcs.content import Content
-
-Resource = dict[str, Any]
-NAME_MAX_BYTES = 1024
-METADATA_MAX_BYTES = 8192
-
-
-@dataclass(frozen=True)
-class Version:
-    """One generation of an object; `fields` are what a writer may set, in the JSON's names."""
-
-    bucket: str
-    name: str
-    content: Content
-    fields: Resource
-    generation: int
-    metageneration: int
-    created: datetime
-    updated: datetime
-    deleted: datetime | None = None
-
-    @property
-    def etag(self) -> str:
-        """The tag of the JSON interface, which stands for the generation."""
-        return base64.b64encode(b"%d/%d" % (self.generation, self.metageneration)).decode()
-
-    @property
-    def xml_etag(self) -> str:
-        """The tag of the XML interface, which stands for the content where Google knows its MD5."""
-        return f'"{self.content.md5_hex or "-" + self.etag}"'
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The generations at which a request is to be done; None is no condition."""
-
-    generation: int | None = None
-    not_generation: int | None = None
-    metageneration: int | None = None
-    not_metageneration: int | None = None
-
-    def check(self, version: Version | None, *, reading: bool = False) -> None:
-        """Raise what Google answers when a condition does not hold; 0 is "there is no object"."""
-        generation = version.generation if version else 0
-        metageneration = version.metageneration if version else 0
-        if self.generation not in {None, generation}:
-            raise errors.condition_not_met()
-        if self.metageneration not in {None, metageneration}:
-            raise errors.condition_not_met()
-        absent = version is None and self.not_generation not in {None, 0}
-        if absent or self.not_generation == generation or self.not_metageneration == metageneration:
-            raise errors.not_modified() if reading and version else errors.condition_not_met()
-
-
-ALWAYS = Conditions()
 
 
 @dataclass
@@ -165,7 +119,7 @@ class Bucket:
             del self.history[name]
             self._sorted = None
 
-    def list(self, page: Page) -> Listing:
+    def listing(self, page: Page) -> Listing:
         """Return a page of objects in the order of their names' UTF-8 bytes."""
         listing, seen = Listing(), 0
         last = ""
@@ -248,8 +202,7 @@ class Storage:
     ) -> Version:
         """Make a new generation the live one, if the conditions hold at that moment."""
         check_name(name)
-        if sum(len(k) + len(v) for k, v in fields.get("metadata", {}).items()) > METADATA_MAX_BYTES:
-            raise errors.invalid("Custom metadata is larger than 8 KiB.", code="MetadataTooLarge")
+        check_metadata(fields)
         with self.lock:
             bucket = self.bucket(bucket_name)
             conditions.check(bucket.find(name))
@@ -268,31 +221,10 @@ class Storage:
     ) -> None:
         with self.lock:
             bucket = self.bucket(bucket_name)
-            version = bucket.find(name, generation)
-            if version is None:
-                if conditions.generation:
-                    raise errors.condition_not_met()
-                raise errors.no_object(bucket_name, name)
-            conditions.check(version)
+            conditions.check(bucket.get(name, generation))
             bucket.drop(name, generation)
 
     def _next_generation(self) -> int:
         """Return a number larger than all before: Google's are microseconds."""
         self._generation = max(self._generation + 1, time.time_ns() // 1000)
         return self._generation
-
-
-def check_name(name: str) -> None:
-    if not name:
-        raise errors.invalid("Required", reason="required")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        size = NAME_MAX_BYTES + 1
-    forbidden = name in {".", ".."} or name.startswith(".well-known/acme-challenge/")
-    if size > NAME_MAX_BYTES or forbidden or "\r" in name or "\n" in name:
-        raise errors.invalid(f"Disallowed object name: '{name[:100]}'", code="InvalidObjectName")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

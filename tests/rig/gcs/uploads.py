@@ -15,12 +15,13 @@ from tests.rig.gcs.content import Content
 from tests.rig.gcs.digests import check_digests
 from tests.rig.gcs.json_call import JsonCall, check_acl, object_resource, settable_fields
 from tests.rig.gcs.server import Interrupted, Request, Response
-from tests.rig.gcs.storage import Conditions, Resource, Storage, Version, check_name
+from tests.rig.gcs.versions import Conditions, Resource, Version, check_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.rig.gcs.fake import GcsFake
+    from tests.rig.gcs.storage import Storage
 
 QUANTUM_BYTES = 256 << 10
 CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
@@ -134,7 +135,7 @@ def _upload(call: JsonCall, metadata: Resource, content_type: str | None) -> Upl
         fields.setdefault("contentType", content_type)
     if "contentEncoding" in call.query:
         fields["contentEncoding"] = call.query["contentEncoding"]
-    name = call.query.get("name", metadata.get("name", ""))
+    name: str = call.query.get("name") or metadata.get("name") or ""
     check_name(name)
     return Upload(call.path["bucket"], name, fields, metadata, call.conditions())
 

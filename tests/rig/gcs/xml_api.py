@@ -13,11 +13,11 @@ from tests.rig.gcs.content import Content
 from tests.rig.gcs.digests import check_digests
 from tests.rig.gcs.media import HEADERS, download, version_headers
 from tests.rig.gcs.server import Request, Response
-from tests.rig.gcs.storage import Bucket, Conditions, Page, Resource, Storage, Version
+from tests.rig.gcs.storage import Bucket, Page, Storage
+from tests.rig.gcs.versions import Conditions, Resource, Version, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
 XMLNS = "http://doc.s3.amazonaws.com/2006-03-01"
 KEYS_MAX = 1000
@@ -142,7 +142,7 @@ def _copy(call: XmlCall) -> Response:
             fields_of(call.request) if replaced else source.fields,
             conditions(call.request),
         )
-    body = tags({"LastModified": text_of_time(version.updated), "ETag": version.xml_etag})
+    body = tags({"LastModified": time_text(version.updated), "ETag": version.xml_etag})
     return document("CopyObjectResult", body, version_headers(version))
 
 
@@ -169,7 +169,7 @@ def _list(call: XmlCall) -> Response:
     after = base64.urlsafe_b64decode(token).decode() if token else query.get("start-after", "")
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     with call.storage.lock:
-        listing = bucket.list(Page(prefix, delimiter, after=after, limit=limit))
+        listing = bucket.listing(Page(prefix, delimiter, after=after, limit=limit))
     body = tags({"Name": bucket.name, "Prefix": prefix, "Delimiter": delimiter})
     body += tags({"KeyCount": len(listing.versions) + len(listing.prefixes), "MaxKeys": limit})
     body += tags({"IsTruncated": "true" if listing.next else "false"})
@@ -188,7 +188,7 @@ def _contents(version: Version) -> str:
         "Key": version.name,
         "Generation": version.generation,
         "MetaGeneration": version.metageneration,
-        "LastModified": text_of_time(version.updated),
+        "LastModified": time_text(version.updated),
         "ETag": version.xml_etag,
         "Size": version.content.size,
     }
@@ -232,8 +232,3 @@ def document(
 
 def tags(values: Mapping[str, object]) -> str:
     return "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in values.items())
-
-
-def text_of_time(time: datetime) -> str:
-    """Return a time as Google writes it: in milliseconds."""
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -9,9 +9,11 @@ from xml.etree import ElementTree as ET
 from tests.rig.gcs import errors
 from tests.rig.gcs.content import Content
 from tests.rig.gcs.digests import check_digests
+from tests.rig.gcs.media import version_headers
 from tests.rig.gcs.server import Response
-from tests.rig.gcs.storage import Multipart, check_name, now
-from tests.rig.gcs.xml_api import XmlCall, document, fields_of, tags, text_of_time, version_headers
+from tests.rig.gcs.storage import Multipart
+from tests.rig.gcs.versions import check_name, now, time_text
+from tests.rig.gcs.xml_api import XmlCall, document, fields_of, tags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,15 +26,16 @@ PARTS_MAX = 10_000
 def multipart_answer(call: XmlCall) -> Callable[[XmlCall], Response] | None:
     """Return what answers a request about uploads in parts, or None if it is about none."""
     kinds = {name for name in ("uploads", "uploadId", "partNumber") if name in call.query}
-    key = (call.request.verb, bool(call.name), *sorted(kinds))
-    return {
+    key: tuple[str | bool, ...] = (call.request.verb, bool(call.name), *sorted(kinds))
+    answers: dict[tuple[str | bool, ...], Callable[[XmlCall], Response]] = {
         ("POST", True, "uploads"): _start,
         ("PUT", True, "partNumber", "uploadId"): _put_part,
         ("POST", True, "uploadId"): _complete,
         ("DELETE", True, "uploadId"): _abort,
         ("GET", True, "uploadId"): _list_parts,
         ("GET", False, "uploads"): _list_uploads,
-    }.get(key)
+    }
+    return answers.get(key)
 
 
 def _start(call: XmlCall) -> Response:
@@ -101,7 +104,7 @@ def _chosen_parts(upload: Multipart, listed: list[tuple[int, str]]) -> list[Cont
         message = "The list of parts was not in ascending order."
         raise errors.invalid(message, code="InvalidPartOrder")
     chosen = [upload.parts[number][0] for number in numbers if number in upload.parts]
-    if [(part.md5_hex) for part in chosen] != [tag for _, tag in listed]:
+    if [part.md5_hex for part in chosen] != [tag for _, tag in listed]:
         message = "One or more of the specified parts could not be found, or its tag is another."
         raise errors.invalid(message, code="InvalidPart")
     if any(part.size < PART_MIN_BYTES for part in chosen[:-1]):
@@ -132,7 +135,7 @@ def _list_parts(call: XmlCall) -> Response:
     for number, content, time in parts[:limit]:
         said = {
             "PartNumber": number,
-            "LastModified": text_of_time(time),
+            "LastModified": time_text(time),
             "ETag": f'"{content.md5_hex}"',
             "Size": content.size,
         }
@@ -159,7 +162,7 @@ def _list_uploads(call: XmlCall) -> Response:
             "Key": upload.name,
             "UploadId": upload.id,
             "StorageClass": bucket.resource["storageClass"],
-            "Initiated": text_of_time(upload.started),
+            "Initiated": time_text(upload.started),
         }
         body += f"<Upload>{tags(said)}</Upload>"
     return document("ListMultipartUploadsResult", body, xmlns=XMLNS)
