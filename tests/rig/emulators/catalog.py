@@ -91,8 +91,8 @@ def azurite_oauth(folder: Path) -> Iterator[Emulator]:
 @contextlib.contextmanager
 def gcp_storage_emulator(folder: Path) -> Iterator[Emulator]:
     """Run a GCS that ignores generation preconditions and never pages."""
-    argv = [sys.executable, "-m", "gcp_storage_emulator", "-d", str(folder / "data"), "start", "-q"]
-    argv += ["-H", "127.0.0.1", "--port"]
+    argv = [sys.executable, "-m", "gcp_storage_emulator", "start", "--quiet", "--in-memory"]
+    argv += ["--host", "127.0.0.1", "--port"]
     with running(lambda port: Command([*argv, str(port)]), folder) as port:
         yield _google(port)
 
@@ -107,7 +107,7 @@ def fake_gcs_server(folder: Path) -> Iterator[Emulator]:
         url = f"http://127.0.0.1:{port}"
         argv = [str(binary), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
         argv += ["-external-url", url, "-public-host", f"127.0.0.1:{port}"]
-        argv += ["-filesystem-root", str(folder / "data"), "-log-level", "warn"]
+        argv += ["-backend", "memory", "-log-level", "warn"]
         return Command(argv)
 
     with running(command, folder) as port:
