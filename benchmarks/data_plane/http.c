@@ -72,6 +72,7 @@ int request_precondition(const Request *request, const Object *object) {
     const char *match = request_header(request, "If-Match");
     const char *none_match = request_header(request, "If-None-Match");
     const char *generation = request_header(request, "x-goog-if-generation-match");
+    if (!generation) generation = request_parameter(request, "ifGenerationMatch");
     bool reads = request_is(request, "GET") || request_is(request, "HEAD");
     if (match && !names_etag(match, object)) return 412;
     if (none_match && names_etag(none_match, object)) return reads ? 304 : 412;
@@ -230,6 +231,14 @@ void text_json(Text *text, const char *string) {
     text_add(text, "\"", 1);
 }
 
+void text_utf8(Text *text, unsigned long code) {
+    char bytes[4];
+    int size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    for (int i = size - 1; i; i--, code >>= 6) bytes[i] = (char)(0x80 | (code & 0x3f));
+    bytes[0] = (char)(size == 1 ? code : (0xf00 >> size & 0xff) | code);
+    text_add(text, bytes, (size_t)size);
+}
+
 void text_percent(Text *text, const char *string) {
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/";
     while (*string) {
@@ -283,28 +292,31 @@ void to_hex(const uint8_t *bytes, size_t size, char *hex) {
     *hex = 0;
 }
 
+static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+void text_base64(Text *text, const uint8_t *bytes, size_t size) {
+    for (size_t at = 0; at < size; at += 3) {
+        uint32_t bits = (uint32_t)bytes[at] << 16;
+        if (at + 1 < size) bits |= (uint32_t)bytes[at + 1] << 8;
+        if (at + 2 < size) bits |= bytes[at + 2];
+        for (size_t i = 0; i < 4; i++)
+            text_add(text, at + i <= size ? &base64_digits[bits >> (18 - 6 * i) & 63] : "=", 1);
+    }
+}
+
 bool from_base64(const char *text, uint8_t *bytes, size_t size) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     uint32_t bits = 0;
     int held = 0;
     for (size_t done = 0; done < size; text++) {
-        const char *digit = *text ? strchr(digits, *text) : NULL;
+        const char *digit = *text ? strchr(base64_digits, *text) : NULL;
         if (!digit) return false;
-        bits = bits << 6 | (uint32_t)(digit - digits);
+        bits = bits << 6 | (uint32_t)(digit - base64_digits);
         held += 6;
         if (held < 8) continue;
         held -= 8;
         bytes[done++] = (uint8_t)(bits >> held);
     }
     return true;
-}
-
-static void add_utf8(Text *text, unsigned long code) {
-    char bytes[4];
-    int size = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
-    for (int i = size - 1; i; i--, code >>= 6) bytes[i] = (char)(0x80 | (code & 0x3f));
-    bytes[0] = (char)(size == 1 ? code : (0xf00 >> size & 0xff) | code);
-    text_add(text, bytes, (size_t)size);
 }
 
 static char *xml_decode(const char *from, const char *end) {
@@ -317,7 +329,7 @@ static char *xml_decode(const char *from, const char *end) {
         if (!strncmp(from, "&#", 2)) {
             bool hex = from[2] == 'x';
             char *after;
-            add_utf8(&text, strtoul(from + 2 + hex, &after, hex ? 16 : 10));
+            text_utf8(&text, strtoul(from + 2 + hex, &after, hex ? 16 : 10));
             from = after + (*after == ';');
             continue;
         }

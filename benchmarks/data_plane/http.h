@@ -20,12 +20,14 @@ void text_string(Text *text, const char *string);
 void text_format(Text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void text_xml(Text *text, const char *string);
 void text_json(Text *text, const char *string);
+void text_utf8(Text *text, unsigned long code);
 void text_percent(Text *text, const char *string);
 void text_time_http(Text *text, time_t when);
 void text_time_iso(Text *text, time_t when);
 
 void percent_decode(char *string, bool plus_is_space); /* in place */
 void to_hex(const uint8_t *bytes, size_t size, char *hex);
+void text_base64(Text *text, const uint8_t *bytes, size_t size);
 bool from_base64(const char *text, uint8_t *bytes, size_t size); /* exactly `size` bytes */
 
 /* The text of the next <TAG>…</TAG> from *cursor on, freed by the caller; NULL if there is none. */

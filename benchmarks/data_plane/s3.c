@@ -204,6 +204,7 @@ static bool is_kept(const char *name) {
 
 static bool is_checksum(const char *name) {
     static const char prefix[] = "x-amz-checksum-";
+    if (!strcasecmp(name, "x-goog-hash")) return true;
     return !strncasecmp(name, prefix, sizeof prefix - 1) && strcasecmp(name, "x-amz-checksum-mode") &&
            strcasecmp(name, "x-amz-checksum-algorithm");
 }

@@ -275,7 +275,11 @@ static bool flush(Connection *connection) {
 static void answer(Connection *connection) {
     Request *request = &connection->request;
     request->body[request->body_size] = 0;
+    const char *path = request->path;
+    bool json = !strncmp(path, "/storage/v1/b", 13) || !strncmp(path, "/upload/storage/v1/b", 20) ||
+                !strncmp(path, "/download/storage/v1/b", 22);
     if (request_header(request, "x-ms-version")) azure_answer(request, &connection->reply);
+    else if (json) gcs_answer(request, &connection->reply);
     else s3_answer(request, &connection->reply);
     if (request_is(request, "HEAD")) connection->reply.body_left_out = true;
     reply_head(&connection->reply, &connection->head);

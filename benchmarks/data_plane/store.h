@@ -34,7 +34,7 @@ typedef struct {
 } Traits;
 
 void traits_clear(Traits *traits);
-/* The real MD5 if the client said it or it costs little, else any unique 32 hex digits. */
+/* The real MD5 if the client said it or it costs little, else 32 unique hex digits and "-1". */
 void etag_make(char *etag, const Blob *blob, const char *content_md5);
 
 typedef struct Object {
@@ -111,6 +111,7 @@ Part *upload_part(const Upload *upload, const char *name);
 Blob *upload_join(Upload *upload, char *const *names, int count);
 void upload_delete(Upload *upload);
 
+uint32_t crc32c(const Blob *blob);
 void md5(const void *bytes, size_t size, uint8_t digest[16]);
 
 #endif
