@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 PART_BYTES = 8 << 20
 PARTS_MAX = 10_000
+LOG_TAG = {"llmcloud": "log"}  # of objects that a bucket may expire by itself
 
 
 @dataclass(frozen=True)

@@ -77,10 +77,8 @@ class S3Bucket(BucketApi):
                     raise
                 kept = {CRC32C: f"{whole_crc32c():08x}"}
                 made = client.create_multipart_upload(Bucket=self.name, Key=key, Metadata=kept)
-                has_digest = False
-            else:
-                has_digest = True
-        return S3Upload(self, client, key, made["UploadId"], time.time(), has_digest)
+                return S3Upload(self, client, key, made["UploadId"], time.time(), False)
+        return S3Upload(self, client, key, made["UploadId"], time.time(), True)
 
     def unfinished(self, prefix: str) -> Iterator[PartUpload]:
         pages = self._client.get_paginator("list_multipart_uploads")
@@ -160,8 +158,7 @@ class S3Upload(PartUpload):
                 MultipartUpload={"Parts": parts},
                 **(digest if self.has_digest else {}),
             )
-        kept = _whole_crc32c(made)
-        if kept is not None and kept != crc32c:
+        if self._kept(made) not in {None, crc32c}:
             raise Conflict(
                 "The object is not what was sent: its digest is another.",
                 where=f"{self.bucket.url}, {self.key}",
@@ -171,6 +168,15 @@ class S3Upload(PartUpload):
     def abort(self) -> None:
         with contextlib.suppress(NotFound), translated(self.bucket.url, self.key):
             self.client.abort_multipart_upload(**self._named)
+
+    def _kept(self, made: dict[str, Any]) -> int | None:
+        """Return the digest that the object now has beside it."""
+        if self.has_digest:
+            return _whole_crc32c(made)
+        with translated(self.bucket.url, self.key):
+            found = self.client.head_object(Bucket=self.bucket.name, Key=self.key)
+        text = found["Metadata"].get(CRC32C)
+        return int(text, 16) if text else None
 
     @property
     def _named(self) -> dict[str, str]:

@@ -210,17 +210,22 @@ def translated(url: str, key: str = "") -> Iterator[None]:
 
 def translate(error: Any, url: str, key: str = "") -> Failure:
     """Return the Failure that an exception of the SDK's stands for."""
-    response = getattr(error, "response", None)
-    code = response["Error"].get("Code", "") if response else type(error).__name__
-    meaning = _of_response(code, response) if response else _of_class(error)
-    said = {
-        "code": code,
-        "error": str(error).rstrip("."),
-        "url": url,
-        "operation": f"s3:{getattr(error, 'operation_name', '')}",
-    }
-    where = f"{url}, {key}" if key else url
-    return meaning.kind(meaning.what.format(**said), where=where, fix=meaning.fix.format(**said))
+    if response := getattr(error, "response", None):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return failure(code_of(error), url, key, f"s3:{error.operation_name}", status)
+    known = (CLASSES.get(base.__name__) for base in type(error).__mro__)
+    meaning = next(filter(None, known), Meaning(Unavailable, "The AWS SDK failed: {error}."))
+    return _made(meaning, url, key, code=type(error).__name__, error=str(error).rstrip("."))
+
+
+def failure(code: str, url: str, key: str, operation: str, status: int = 0) -> Failure:
+    """Return the Failure that a code stands for, or else the status of its answer."""
+    meaning = CODES.get(code) or CODES.get(str(status))
+    if meaning is None and status == 404:
+        meaning = _NO_KEY
+    elif meaning is None and 400 <= status < 500:
+        meaning = Meaning(InvalidRequest, "S3 refused the request ({code}).")
+    return _made(meaning or _FAILED, url, key, code=code or status, operation=operation)
 
 
 def code_of(error: Any) -> str:
@@ -228,19 +233,7 @@ def code_of(error: Any) -> str:
     return str(error.response["Error"].get("Code", ""))
 
 
-def _of_response(code: str, response: dict[str, Any]) -> Meaning:
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if found := CODES.get(code) or CODES.get(str(status)):
-        return found
-    if status == 404:
-        return _NO_KEY
-    if 400 <= status < 500:
-        return Meaning(InvalidRequest, "S3 refused the request ({code}).")
-    return _FAILED
-
-
-def _of_class(error: Exception) -> Meaning:
-    for base in type(error).__mro__:
-        if found := CLASSES.get(base.__name__):
-            return found
-    return Meaning(Unavailable, "The AWS SDK failed: {error}.")
+def _made(meaning: Meaning, url: str, key: str, **said: object) -> Failure:
+    where = f"{url}, {key}" if key else url
+    what, fix = meaning.what.format(**said), meaning.fix.format(url=url, **said)
+    return meaning.kind(what, where=where, fix=fix)
