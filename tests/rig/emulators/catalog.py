@@ -193,6 +193,6 @@ class Emulators(contextlib.ExitStack):
         """Return the one emulator of a name; tests share it and each makes its own bucket."""
         if name not in self._running:
             folder = self._folder / name
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
             self._running[name] = self.enter_context(EMULATORS[name](folder))
         return self._running[name]
