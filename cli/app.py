@@ -40,6 +40,7 @@ COMMANDS = {
     "checkpoints": ("checkpoints", "app", "List and download a job's checkpoints."),
     "pull": ("pull", "pull", "Download a job's outputs."),
     "data": ("data", "app", "Move files and folders to and from a store."),
+    "buckets": ("buckets", "app", "Make, list and delete buckets."),
     "gc": ("gc", "gc", "Find and remove what jobs have left behind."),
     "doctor": ("doctor", "doctor", "Check that all a job needs is there."),
 }
