@@ -69,15 +69,17 @@ def pull(
     output.json_mode(as_json)
     from llmcloud.core import checkpoints
     from llmcloud.core.errors import UsageError
+    from llmcloud.core.transfer.meter import Meter
 
     if step is not None and (latest or keep_watching):
         raise UsageError("--step names one checkpoint; --latest and --watch are others.")
     opened = OpenJob.find(job, store)
     target = Path(to)
-    with bar("pull", quiet=as_json) as progress:
+    meter = Meter()
+    with bar("pull", meter, quiet=as_json):
         if not keep_watching:
             found = checkpoints.pull(
-                opened.store, opened.id, target, step=step, force=force, progress=progress
+                opened.store, opened.id, target, step=step, force=force, meter=meter
             )
             _report(found, target, as_json=as_json)
             return
@@ -88,7 +90,7 @@ def pull(
             is_over=lambda: opened.status().state.is_final,
             wait=time.sleep,
             force=force,
-            progress=progress,
+            meter=meter,
         ):
             _report(found, target, as_json=as_json)
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmcloud.cli import output
-from llmcloud.cli.progress import bar
 from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
-from llmcloud.core.errors import UsageError
-from llmcloud.core.location import Location, locate, places
+from llmcloud.core.errors import UsageError, printable
 from llmcloud.runtime.status import rfc3339
 
 if TYPE_CHECKING:
-    from llmcloud.core.sync import Summary
-    from llmcloud.runtime.store import Entry, ObjectStore
+    from llmcloud.core.location import Place
+    from llmcloud.core.transfer.sides import Item, Source
+    from llmcloud.runtime.store import ObjectStore
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 PlaceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="PLACE", help="A name in the store, or a file:// URL.", show_default=False
+        metavar="PLACE", help="A name in the store, or a URL: s3:// gs:// az:// file://."
     ),
 ]
 ExcludeOption = Annotated[
@@ -32,50 +30,66 @@ ExcludeOption = Annotated[
 ChecksumOption = Annotated[
     bool, typer.Option("--checksum", help="Compare digests instead of sizes and times.")
 ]
+DeleteOption = Annotated[
+    bool, typer.Option("--delete", help="Remove from the target what the source does not have.")
+]
+LimitOption = Annotated[
+    str,
+    typer.Option("--limit-rate", metavar="SIZE", help="Bytes a second at most, like 10MB."),
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
 @app.command()
 def push(
-    source: Annotated[str, typer.Argument(help="A file, a folder, or a pattern like 'd/*.bin'.")],
+    source: Annotated[
+        str, typer.Argument(help="A file, a folder, a pattern like 'd/*.bin', or a URL of such.")
+    ],
     place: PlaceArgument,
     exclude: ExcludeOption = None,
     checksum: ChecksumOption = False,
+    delete: DeleteOption = False,
+    limit_rate: LimitOption = "",
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Upload what the store does not have yet."""
+    """Upload what the place does not have yet."""
     output.json_mode(as_json)
-    from llmcloud.core import sync
+    from llmcloud.cli.transfer import Asked, transfer
+    from llmcloud.core import location
 
-    location = locate(place, Session.open(store).store)
-    if not dry_run:
-        location.store.create()
-    with bar("push", quiet=as_json) as progress:
-        options = sync.Options(exclude or (), checksum, dry_run, progress)
-        summary = sync.push(location.store, location.prefix, source, options)
-    _report("pushed", summary, location, dry_run=dry_run, as_json=as_json)
+    session = Session.open(store)
+    found = location.source(source, exclude or ())
+    target = location.target(place, session.store)
+    if not dry_run and "://" not in place:
+        session.store.create()
+    asked = Asked("pushed", checksum, delete, limit_rate, dry_run, yes, as_json)
+    transfer(asked, found, target)
 
 
 @app.command()
 def pull(
     place: PlaceArgument,
-    target: Annotated[str, typer.Argument(help="The folder to write to.")] = ".",
+    target: Annotated[str, typer.Argument(help="A folder, or a URL of one.")] = ".",
+    exclude: ExcludeOption = None,
     checksum: ChecksumOption = False,
+    delete: DeleteOption = False,
+    limit_rate: LimitOption = "",
     dry_run: DryRunOption = False,
+    yes: YesOption = False,
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Download what is not here yet; each file is verified, and whole or absent."""
     output.json_mode(as_json)
-    from llmcloud.core import sync
+    from llmcloud.cli.transfer import Asked, transfer
+    from llmcloud.core import location
 
-    location = locate(place, Session.open(store).store)
-    with bar("pull", quiet=as_json) as progress:
-        options = sync.Options((), checksum, dry_run, progress)
-        summary = sync.pull(location.store, location.prefix, Path(target), options)
-    _report("pulled", summary, location, dry_run=dry_run, as_json=as_json)
+    found = location.source(place, exclude or (), Session.open(store).store)
+    asked = Asked("pulled", checksum, delete, limit_rate, dry_run, yes, as_json)
+    transfer(asked, found, location.target(target))
 
 
 @app.command("list")
@@ -88,17 +102,18 @@ def list_data(
 ) -> None:
     """List what lies in a place, or the places that have names, with the URLs jobs read them by."""
     output.json_mode(as_json)
+    from llmcloud.core import location
+
     default = Session.open(store).store
     if place:
-        _list_place(place, locate(place, default), as_json=as_json)
+        _list_place(location.source(place, (), default), as_json=as_json)
     else:
-        _list_places(default, as_json=as_json)
+        _list_places(location.places(default), default, as_json=as_json)
 
 
-def _list_places(store: ObjectStore, *, as_json: bool) -> None:
+def _list_places(found: list[Place], store: ObjectStore, *, as_json: bool) -> None:
     from llmcloud.cli import render
 
-    found = places(store)
     if as_json:
         output.emit(
             [
@@ -113,24 +128,25 @@ def _list_places(store: ObjectStore, *, as_json: bool) -> None:
         output.say(f"Nothing has been pushed to {store.url}. Begin with: llmcloud data push")
 
 
-def _list_place(place: str, where: Location, *, as_json: bool) -> None:
+def _list_place(source: Source, *, as_json: bool) -> None:
+    """Print as it comes: a million objects are listed in the memory of a few."""
     from llmcloud.cli import render
-    from llmcloud.runtime.errors import NotFound
 
-    found = where.store.objects(where.prefix) if where.store.is_there() else ()
-    entries = [(entry.key[len(where.prefix) :], entry) for entry in found]
-    if not entries:
-        raise NotFound(f"There is nothing in {place}.", where=where.url, fix="llmcloud data list")
-    if as_json:
-        output.emit([_document(name, entry) for name, entry in entries])
-        return
-    print(render.table([[render.size(e.size), name] for name, e in entries], ["SIZE", "NAME"]))  # noqa: T201
-    total = sum(entry.size for _, entry in entries)
-    output.say(f"{len(entries)} objects, {render.size(total)}, {where.url}")
+    count = total = 0
+    for item in source.items():
+        if item.problem:
+            continue
+        count, total = count + 1, total + item.size
+        if as_json:
+            output.emit_line(_document(item))
+        else:
+            print(f"{render.size(item.size):>10}  {printable(item.name)}")  # noqa: T201
+    if not as_json:
+        output.say(f"{count:,} objects, {render.size(total)}, {source.url}")
 
 
-def _document(name: str, entry: Entry) -> dict[str, Any]:
-    return {"name": name, "size": entry.size, "modified_at": rfc3339(entry.modified_at)}
+def _document(item: Item) -> dict[str, Any]:
+    return {"name": item.name, "size": item.size, "modified_at": rfc3339(item.modified_at)}
 
 
 @app.command()
@@ -143,38 +159,17 @@ def remove(
 ) -> None:
     """Remove all that lies in a place."""
     output.json_mode(as_json)
-    from llmcloud.core import sync
+    from llmcloud.cli.transfer import Asked, report
+    from llmcloud.core import location
+    from llmcloud.core.sync import Summary
 
-    location = locate(place, Session.open(store).store)
-    summary = sync.remove(location.store, location.prefix, dry_run=True)
-    many = f"{len(summary.transferred)} objects under {location.url}"
+    default = Session.open(store).store
+    source, target = location.source(place, (), default), location.target(place, default)
+    items = list(source.items())
     if not dry_run:
-        if not output.confirm(f"Remove {many}?", yes=yes):
+        if not output.confirm(f"Remove {len(items):,} objects under {target.url}?", yes=yes):
             raise UsageError("Nothing was removed.")
-        sync.remove(location.store, location.prefix)
-    _report("removed", summary, location, dry_run=dry_run, as_json=as_json)
-
-
-def _report(
-    verb: str, summary: Summary, location: Location, *, dry_run: bool, as_json: bool
-) -> None:
-    from llmcloud.cli import render
-
-    if as_json:
-        document: dict[str, Any] = {
-            verb: list(summary.transferred),
-            "unchanged": summary.unchanged,
-            "size": summary.size_bytes,
-            "left_out": summary.left_out,
-            "url": location.url,
-            "dry_run": dry_run,
-        }
-        output.emit(document)
-        return
-    for name, reason in summary.left_out.items():
-        output.warn(f"{name} was left out: {reason}")
-    would = "would be " if dry_run else ""
-    output.say(
-        f"{len(summary.transferred)} {would}{verb} ({render.size(summary.size_bytes)}), "
-        f"{summary.unchanged} unchanged: {location.url}"
-    )
+        target.remove([item.name for item in items])
+    size_bytes = sum(item.size for item in items)
+    summary = Summary(len(items), size_bytes, 0)
+    report(Asked("removed", dry_run=dry_run, as_json=as_json), summary, target.url)

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from llmcloud.core.transfer import Progress
+    from llmcloud.core.transfer.meter import Meter
 
 
 @contextlib.contextmanager
-def bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[Progress], None]]:
-    """Yield what takes the progress of a transfer."""
+def bar(title: str, meter: Meter, *, quiet: bool = False) -> Iterator[None]:
+    """Show how far the transfer that a meter counts is, until it is over."""
     if quiet or not sys.stderr.isatty():
-        yield lambda _: None
+        yield
         return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        Progress,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
-    from rich.progress import Progress as RichProgress
+
+    class Shown(Progress):
+        def get_renderables(self) -> Any:
+            if self.tasks:
+                files = f"{title} {meter.files_done:,}/{meter.files_total:,}"
+                more = "" if meter.is_listed else "+"  # still looking for what differs
+                self.update(
+                    self.tasks[0].id,
+                    completed=meter.bytes_done,
+                    total=meter.bytes_total or None,
+                    description=files + more,
+                )
+            return super().get_renderables()
 
     columns = (
         TextColumn("{task.description}"),
@@ -35,16 +48,6 @@ def bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[Progress], Non
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(title, total=None)
-
-        def tell(progress: Progress) -> None:
-            files = f"{title} {progress.files_done}/{progress.files_total}"
-            shown.update(
-                task,
-                completed=progress.bytes_done,
-                total=progress.bytes_total,
-                description=files,
-            )
-
-        yield tell
+    with Shown(*columns, console=Console(stderr=True), transient=True) as shown:
+        shown.add_task(title, total=None)
+        yield

@@ -9,7 +9,6 @@ import typer
 
 from llmcloud.cli import output
 from llmcloud.cli.arguments import JobArgument
-from llmcloud.cli.progress import bar
 from llmcloud.cli.session import JsonOption, OpenJob, StoreOption
 
 
@@ -23,23 +22,13 @@ def pull(
 ) -> None:
     """Download what a job left under its outputs; of several nodes, into a folder each."""
     output.json_mode(as_json)
-    from llmcloud.cli import render
+    from llmcloud.cli.transfer import Asked, report, shown
     from llmcloud.core import outputs
+    from llmcloud.core.transfer.meter import Meter
 
     opened = OpenJob.find(job, store)
-    target = Path(to or opened.id)
-    with bar("pull", quiet=as_json) as progress:
-        summary = outputs.pull(opened.store, opened.id, target, progress)
-    if as_json:
-        output.emit(
-            {
-                "pulled": list(summary.transferred),
-                "unchanged": summary.unchanged,
-                "folder": str(target),
-            }
-        )
-    else:
-        output.say(
-            f"{len(summary.transferred)} pulled ({render.size(summary.size_bytes)}), "
-            f"{summary.unchanged} unchanged: {target}/"
-        )
+    target, meter = Path(to or opened.id), Meter()
+    asked = Asked("pulled", as_json=as_json)
+    with shown(asked, meter):
+        summary = outputs.pull(opened.store, opened.id, target, asked.options(meter, f"{target}/"))
+    report(asked, summary, f"{target}/")

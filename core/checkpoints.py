@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmcloud.core import transfer
 from llmcloud.core.errors import UsageError
-from llmcloud.core.transfer import Damaged, Download, Meter, Progress
+from llmcloud.core.transfer.errors import Damaged
+from llmcloud.core.transfer.folder import FolderTarget, check_space, inside
+from llmcloud.core.transfer.meter import Meter
+from llmcloud.core.transfer.mover import Mover
+from llmcloud.core.transfer.sides import Item
+from llmcloud.core.transfer.store import StoreSource
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints import manifest as manifests
 from llmcloud.runtime.checkpoints.upload import digest_of
@@ -55,7 +58,7 @@ def pull(
     *,
     step: int | None = None,
     force: bool = False,
-    progress: Callable[[Progress], None] = lambda _: None,
+    meter: Meter | None = None,
 ) -> CheckpointInfo:
     """Bring a checkpoint (the newest without `step`) into a folder under its original names.
 
@@ -66,7 +69,7 @@ def pull(
     for is_last in [False] * (TRIES - 1) + [True]:
         manifest = _find(store, job, step)
         try:
-            _bring(store, job, _Pull(manifest, target, force, frozenset()), progress)
+            _bring(store, job, _Pull(manifest, target, force, frozenset()), meter or Meter())
         except (NotFound, Damaged):
             if is_last or _still_stands(store, job, manifest):
                 raise
@@ -83,13 +86,14 @@ def watch(
     is_over: Callable[[], bool],
     wait: Callable[[float], None],
     force: bool = False,
-    progress: Callable[[Progress], None] = lambda _: None,
+    meter: Meter | None = None,
 ) -> Iterator[CheckpointInfo]:
     """Pull the newest checkpoint, then each new one, until the job is over and all are here.
 
     A checkpoint that is pruned while it is pulled is passed over. A file that an earlier pull of
     this watch wrote (`ckpt.pt`) is replaced by the newer one.
     """
+    meter = meter or Meter()
     seen: set[tuple[int, str]] = set()
     ours: set[str] = set()
     while True:
@@ -98,7 +102,9 @@ def watch(
         fresh = [each for each in found if (each.step, each.created_at) not in seen]
         for manifest in reversed(fresh if seen else fresh[:1]):
             try:
-                _bring(store, job, _Pull(manifest, target, force, frozenset(ours)), progress)
+                _bring(
+                    store, job, _Pull(manifest, target, force, frozenset(ours)), meter or Meter()
+                )
             except (NotFound, Damaged):
                 if _still_stands(store, job, manifest):
                     raise
@@ -119,32 +125,28 @@ class _Pull:
     replaceable: Collection[str]
 
 
-def _bring(
-    store: ObjectStore, job: str, wanted: _Pull, progress: Callable[[Progress], None]
-) -> None:
+def _bring(store: ObjectStore, job: str, wanted: _Pull, meter: Meter) -> None:
     manifest = wanted.manifest
     prefix = layout.checkpoint(job, manifest.step)
-    downloads = [
-        Download(prefix + file.key, path, file.size, file.sha256) for file, path in _missing(wanted)
-    ]
-    transfer.check_space(wanted.target, sum(each.missing_bytes for each in downloads))
-    meter = Meter(manifest.size_bytes, len(manifest.files), progress)
-    meter.add(
-        manifest.size_bytes - sum(each.size for each in downloads),
-        len(manifest.files) - len(downloads),
-    )
-    transfer.in_parallel(
-        functools.partial(transfer.download, store, each, meter) for each in downloads
-    )
+    source = StoreSource(store, prefix, {file.name: prefix + file.key for file in manifest.files})
+    target = FolderTarget(wanted.target)
+    items = [Item(file.name, file.size, 0.0, sha256=file.sha256) for file in _missing(wanted)]
+    check_space(wanted.target, sum(target.missing_bytes(item) for item in items))
+    mover = Mover(source, target, meter)
+    with mover.running():
+        for item in items:
+            mover.add(item)
+    if mover.failed:
+        raise mover.failed[min(mover.failed)]
     for link in manifest.links:
         _link(wanted.target, link.name, link.target)
 
 
-def _missing(wanted: _Pull) -> list[tuple[ShippedFile, Path]]:
+def _missing(wanted: _Pull) -> list[ShippedFile]:
     """Return what is to be fetched; UsageError naming all that is in the way."""
     missing, in_the_way = [], []
     for file in wanted.manifest.files:
-        path = transfer.inside(wanted.target, file.name)
+        path = inside(wanted.target, file.name)
         if path.is_symlink() or path.is_dir():
             in_the_way.append(file.name)
         elif path.exists():
@@ -152,7 +154,7 @@ def _missing(wanted: _Pull) -> list[tuple[ShippedFile, Path]]:
                 continue
             if not wanted.force and file.name not in wanted.replaceable:
                 in_the_way.append(file.name)
-        missing.append((file, path))
+        missing.append(file)
     if in_the_way:
         raise UsageError(
             f"Other files are in the way: {', '.join(in_the_way[:5])}"
@@ -164,8 +166,8 @@ def _missing(wanted: _Pull) -> list[tuple[ShippedFile, Path]]:
 
 
 def _link(target: Path, name: str, to: str) -> None:
-    path = transfer.inside(target, name)
-    pointed_at = transfer.inside(target, to)
+    path = inside(target, name)
+    pointed_at = inside(target, to)
     if not path.exists() and not path.is_symlink():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(os.path.relpath(pointed_at, path.parent))

@@ -49,6 +49,22 @@ class WalkEntry:
         return self.problem.startswith(UNREADABLE)
 
 
+class Patterns:
+    """Patterns as in .gitignore, for names that come from somewhere else than a walk."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._rules = _Rules("", _compile(patterns))
+
+    def match(self, name: str) -> bool:
+        """Tell whether the patterns mean a file, or a folder that it is in."""
+        if not self._rules.patterns:
+            return False
+        ends = (at + 1 for at, letter in enumerate(name) if letter == "/")
+        return any(self._rules.verdict(name[:end]) for end in ends) or bool(
+            self._rules.verdict(name)
+        )
+
+
 def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
     """Yield what is under `root`, in the order of the names, without what is ignored.
 

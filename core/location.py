@@ -1,41 +1,41 @@
-"""Where data lies: a store and a prefix in it, from what a person types."""
+"""Where data lies: from what a person types to a source or a target of a transfer."""
 
 from __future__ import annotations
 
+import functools
+import glob
+import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
 from llmcloud.core.errors import UsageError
-from llmcloud.runtime import layout
+from llmcloud.core.ignore import Patterns, walk
+from llmcloud.core.stores import open_bucket, split_bucket
+from llmcloud.core.transfer.folder import FolderSource, FolderTarget
+from llmcloud.core.transfer.sides import Item
+from llmcloud.core.transfer.store import StoreSource, StoreTarget
+from llmcloud.runtime.bucket import BucketStore
+from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.objects import PRIVATE
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from llmcloud.core.transfer.sides import Source, Target
     from llmcloud.runtime.store import ObjectStore
 
 NAMED = "data/"
 STAGED = re.compile("[0-9a-f]{64}")  # the folder of what a submit brought, below NAMED
-INDEX = "index.json"
-
-
-@dataclass(frozen=True)
-class Location:
-    """A place for data; `prefix` ends in `/`."""
-
-    store: ObjectStore
-    prefix: str
-
-    @property
-    def url(self) -> str:
-        """Return what a job file's data source says to read it."""
-        return f"{self.store.url}/{quote(self.prefix)}".rstrip("/")
 
 
 @dataclass(frozen=True)
 class Place:
-    """What was pushed under a name."""
+    """What was pushed under a name of a store; `url` is what a job file's data source says."""
 
     name: str
     objects: int
@@ -48,49 +48,164 @@ def places(store: ObjectStore) -> list[Place]:
     if not store.is_there():
         return []
     named = [name for name in store.folders(NAMED) if not STAGED.fullmatch(name)]
-    return [place for name in named for place in _places_in(store, name)]
+    return [_place(store, name) for name in named]
 
 
-def _places_in(store: ObjectStore, folder: str) -> list[Place]:
-    """Return what was pushed to a folder of names, and to names below it such as `text/en`."""
-    pushed = _pushed(store, folder)
-    sizes: dict[str, list[int]] = {}
-    for entry in store.objects(f"{NAMED}{folder}/"):
-        key = entry.key.removeprefix(NAMED)
-        above = [key[:at] for at, letter in enumerate(key) if letter == "/"]
-        name = next((each for each in reversed(above) if each in pushed), folder)
-        sizes.setdefault(name, []).append(entry.size)
-    return [
-        Place(name, len(found), sum(found), Location(store, f"{NAMED}{name}/").url)
-        for name, found in sorted(sizes.items())
-    ]
+def source(text: str, exclude: Sequence[str] = (), default: ObjectStore | None = None) -> Source:
+    """Return what a person means to read: a URL, or a path; with `default` a name in that store.
 
-
-def _pushed(store: ObjectStore, folder: str) -> set[str]:
-    """Return the names of which a push kept the digests."""
-    root = layout.digests(f"{NAMED}{folder}/").removesuffix(INDEX)
-    below = (entry.key[len(root) :].removesuffix(INDEX) for entry in store.objects(root))
-    return {f"{folder}/{name}".rstrip("/") for name in below}
-
-
-def locate(text: str, default: ObjectStore) -> Location:
-    """Return where `text` points: a URL, or a name below `data/` of the default store.
-
-    A file:// URL inside a store means that store; elsewhere its parent folder becomes one, so that
-    the files lie just where the URL says.
+    A URL or path may be a file, a folder or a pattern with `*`, `?`, `[…]` and `**`.
     """
-    if "://" not in text:
-        name = text.strip("/")
-        if not name or text.startswith((".", "/")):
-            raise UsageError(
-                f"{text!r} is no place in a store.", fix="Give a name (corpus) or a file:// URL."
-            )
-        return Location(default, f"{NAMED}{name}/")
-    parts = urlsplit(text)
-    if parts.scheme != "file":
-        raise UsageError(f"This version can't reach {parts.scheme}:// yet.", fix="Use file://.")
-    path = Path(unquote(parts.path))
-    for folder in path.parents:
+    place = _parse(text, default)
+    if isinstance(place, Path):
+        return _local_source(place, exclude)
+    store, key = place
+    return _bucket_source(store, key, exclude)
+
+
+def target(text: str, default: ObjectStore | None = None) -> Target:
+    """Return where a person means to write: below a URL or a path, or a name in `default`."""
+    place = _parse(text, default)
+    if isinstance(place, Path):
+        return _folder_target(place)
+    store, key = place
+    assert isinstance(store, BucketStore)  # noqa: S101 - _parse gives paths for folders
+    return StoreTarget(store, f"{key.rstrip('/')}/" if key.rstrip("/") else "")
+
+
+def _parse(text: str, default: ObjectStore | None) -> Path | tuple[ObjectStore, str]:
+    scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        return Path(text) if default is None else _named(text, default)
+    if scheme == "file":
+        path = Path(unquote(urlsplit(text).path))
+        if not path.is_absolute() or "\0" in str(path):
+            raise UsageError(f"{text} names no file.", fix="Write file:///absolute/path.")
+        return path
+    bucket, key = split_bucket(scheme, rest)
+    return open_bucket(scheme, bucket), key
+
+
+def _named(text: str, store: ObjectStore) -> Path | tuple[ObjectStore, str]:
+    name = text.strip("/")
+    if not name or text.startswith((".", "/")):
+        raise UsageError(
+            f"{text!r} is no place in a store.",
+            fix="Give a name (corpus), or a URL: file://, s3://, gs://, az://.",
+        )
+    if isinstance(store, FileStore):
+        return store.root / NAMED / name
+    return store, NAMED + name
+
+
+def _folder_target(path: Path) -> FolderTarget:
+    """Return a folder; what grows in one of a store lies where the store keeps such."""
+    url = "file://" + quote(os.fsencode(path.absolute()))
+    if PRIVATE in path.parts:
+        raise UsageError(f"{path} belongs to a store alone.", fix="Choose another folder.")
+    for folder in path.absolute().parents:
         if FileStore(folder).is_there():
-            return Location(FileStore(folder), f"{path.relative_to(folder).as_posix()}/")
-    return Location(FileStore(path.parent), f"{path.name}/")
+            return FolderTarget(path, folder / PRIVATE / "tmp", url)
+    return FolderTarget(path, None, url)
+
+
+def _local_source(path: Path, exclude: Sequence[str]) -> FolderSource:
+    if path.is_file():
+        return FolderSource(path.parent, lambda: iter([_item(path.name, path.stat())]))
+    if path.is_dir():
+        return FolderSource(path, functools.partial(_in_folder, path, exclude))
+    if not glob.has_magic(str(path)):
+        raise NotFound(f"There is no file or folder {path}.")
+    base = _base(path.parts)
+    return FolderSource(Path(*path.parts[:base]), functools.partial(_matching, path, base, exclude))
+
+
+def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Item]:
+    for entry in walk(folder, exclude):
+        if entry.problem:
+            yield Item(entry.name, 0, 0.0, problem=entry.problem)
+        elif entry.is_link:
+            found = entry.path.stat()
+            if stat.S_ISREG(found.st_mode):
+                yield _item(entry.name, found)
+            else:
+                yield Item(entry.name, 0, 0.0, problem="it is a link to a folder")
+        else:
+            yield _item(entry.name, entry.stat)
+
+
+def _matching(pattern: Path, base: int, exclude: Sequence[str]) -> Iterator[Item]:
+    names = _chosen(pattern.parts[base:])
+    found = False
+    for item in _in_folder(Path(*pattern.parts[:base]), exclude):
+        if names(item.name):
+            found = True
+            yield item
+    if not found:
+        raise NotFound(f"Nothing matches {pattern}.")
+
+
+def _bucket_source(store: ObjectStore, key: str, exclude: Sequence[str]) -> Source:
+    folder = key.rstrip("/")
+    if glob.has_magic(folder):
+        parts = tuple(folder.split("/"))
+        base = _base(parts)
+        prefix = "/".join(parts[:base])
+        found = StoreSource(store, f"{prefix}/" if prefix else "")
+        return _Filtered(found, _chosen(parts[base:]), exclude)
+    if folder and not key.endswith("/") and store.exists(folder):
+        prefix, slash, name = folder.rpartition("/")
+        entry = store.head(folder)
+        item = Item(name, entry.size, entry.modified_at, 0.0, entry.version)
+        return _Single(store, prefix + slash, item)
+    return _Filtered(StoreSource(store, f"{folder}/" if folder else ""), lambda _: True, exclude)
+
+
+class _Single(StoreSource):
+    def __init__(self, store: ObjectStore, prefix: str, item: Item) -> None:
+        super().__init__(store, prefix)
+        self._item = item
+
+    def items(self) -> Iterator[Item]:
+        yield self._item
+
+
+class _Filtered(StoreSource):
+    """Objects under a prefix, but for those that are not chosen."""
+
+    def __init__(
+        self, found: StoreSource, chosen: Callable[[str], bool], exclude: Sequence[str]
+    ) -> None:
+        super().__init__(found.store, found.prefix)
+        self._chosen, self._excluded = chosen, Patterns(exclude)
+
+    def hides(self, name: str) -> bool:
+        return self._excluded.match(name) or not self._chosen(name)
+
+    def items(self) -> Iterator[Item]:
+        found = False
+        for item in super().items():
+            if self._chosen(item.name) and not self._excluded.match(item.name):
+                found = True
+                yield item
+        if not found:
+            raise NotFound("There is nothing here.", where=self.url)
+
+
+def _base(parts: Sequence[str]) -> int:
+    """Return how many parts of a path come before its first wildcard."""
+    return next(number for number, part in enumerate(parts) if glob.has_magic(part))
+
+
+def _chosen(parts: Sequence[str]) -> Callable[[str], bool]:
+    """Return what tells whether a pattern names a file or a folder above it."""
+    return Patterns(["/" + "/".join(parts)]).match
+
+
+def _item(name: str, found: os.stat_result) -> Item:
+    return Item(name, found.st_size, found.st_mtime, found.st_ctime)
+
+
+def _place(store: ObjectStore, name: str) -> Place:
+    sizes = [entry.size for entry in store.objects(f"{NAMED}{name}/")]
+    return Place(name, len(sizes), sum(sizes), f"{store.url}/{quote(NAMED + name)}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcloud.core.errors import UsageError
+from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,11 +59,11 @@ def compute(name: str, home: Home, providers: dict[str, Registered] = PROVIDERS)
 
 
 def buckets(scheme: str, clouds: dict[str, Registered] = BUCKETS) -> Buckets:
-    """Return what makes and opens the buckets of a URL scheme; UsageError for an unknown one."""
+    """Return what makes and opens the buckets of a scheme; InvalidRequest for an unknown one."""
     registered = clouds.get(scheme)
     if registered is None or not _exists(registered.module):
-        raise UsageError(
-            f"{scheme}:// is no store that this version knows.",
+        raise InvalidRequest(
+            f"{scheme}:// is no store that this version can use.",
             fix=f"Use one of: file://, {', '.join(f'{each}://' for each in clouds)}.",
         )
     made: Buckets = _load(f"{scheme}://", registered).make()

@@ -15,6 +15,7 @@ from llmcloud.runtime.errors import Failure, InvalidRequest
 
 if TYPE_CHECKING:
     from llmcloud.core.home import Home
+    from llmcloud.runtime.bucket import BucketStore
     from llmcloud.runtime.store import ObjectStore
 
 FILE = "stores.json"
@@ -25,17 +26,20 @@ def open_store(url: str) -> ObjectStore:
     scheme, _, name = url.partition("://")
     if scheme == "file" or not name:
         return runtime_store.open_store(url)
-    from llmcloud.core import registry
-
-    buckets = registry.buckets(scheme)
     bucket, prefix = split_bucket(scheme, name)
     if prefix:
         raise InvalidRequest(
             f"{url} is no store: a store is a whole bucket.", fix=f"Use {scheme}://{bucket}."
         )
+    return open_bucket(scheme, bucket)
+
+
+def open_bucket(scheme: str, name: str) -> BucketStore:
+    """Return a bucket as a store, without creating it."""
+    from llmcloud.core import registry
     from llmcloud.runtime.bucket import BucketStore
 
-    return BucketStore(buckets.open(bucket))
+    return BucketStore(registry.buckets(scheme).open(name))
 
 
 def split_bucket(scheme: str, name: str) -> tuple[str, str]:

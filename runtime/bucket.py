@@ -11,14 +11,13 @@ import contextlib
 import hashlib
 import os
 import uuid
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
 from llmcloud.runtime.bucket_errors import PastEnd, gone, translate
 from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone, Unavailable
-from llmcloud.runtime.objects import Blob, Entry, ObjectStore, check_key, check_prefix
+from llmcloud.runtime.objects import Blob, Entry, ObjectStore, Piece, check_key, check_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,15 +32,6 @@ PAGE = 1000
 PARALLEL_PARTS = 4
 CRC32C = "crc32c"  # metadata: Azure allows letters and digits only
 WRITE = "llmcloudwrite"
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Bytes of an object, and what is known of the whole of it."""
-
-    data: Any  # a buffer
-    entry: Entry
-    crc32c: int | None
 
 
 class BucketStore(ObjectStore):
@@ -89,10 +79,6 @@ class BucketStore(ObjectStore):
             return b""
 
     def piece(self, key: str, start: int, size: int, version: str = "") -> Piece:
-        """Return at most `size` bytes from `start`, tried once; Conflict for another version.
-
-        A `size` of 0 asks for a whole object, which may be empty.
-        """
         check_key(key)
         try:
             return self._range(self._once, key, start, size, version)
@@ -158,14 +144,14 @@ class BucketStore(ObjectStore):
                 raise gone(self.url) from None
             raise
 
-    def facts(self, key: str) -> Piece:
-        """Return what is kept with an object, without its bytes."""
+    def crc32c(self, key: str) -> int | None:
         check_key(key)
         import obstore
 
         with self._translated(key):
-            found = obstore.get(self._store, key, options={"head": True})
-        return _piece(found, b"")
+            found = obstore.get(self._once, key, options={"head": True})
+        kept = _piece(found, b"").crc32c
+        return self.api.crc32c(key) if kept is None else kept
 
     def objects(self, prefix: str = "", *, start_after: str = "") -> Iterator[Entry]:
         check_prefix(prefix)

@@ -45,8 +45,11 @@ class PartUpload(ABC):
         """Send a part with a digest that the service checks; a second one replaces the first."""
 
     @abstractmethod
-    def complete(self, crc32c: int) -> None:
-        """Make the object of parts 1, 2, …; its digest is checked and kept. Conflict otherwise."""
+    def complete(self, count: int, crc32c: int) -> None:
+        """Make the object of the parts 1 to `count`; Conflict unless this is its digest.
+
+        The service keeps the digest with it.
+        """
 
     @abstractmethod
     def abort(self) -> None:

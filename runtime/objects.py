@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmcloud.runtime.errors import InvalidRequest, NotFound
 
@@ -40,6 +40,15 @@ class Blob:
 
     data: bytes
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Some bytes of an object, as a buffer, and what is known of the whole of it."""
+
+    data: Any
+    entry: Entry
+    crc32c: int | None = None
 
 
 class ObjectStore(ABC):
@@ -103,6 +112,20 @@ class ObjectStore(ABC):
     @abstractmethod
     def delete(self, key: str) -> None:
         """Delete an object; one that is absent is deleted already."""
+
+    def piece(self, key: str, start: int, size: int, version: str = "") -> Piece:
+        """Return at most `size` bytes from `start`, asked for once; a `size` of 0 asks for all.
+
+        Conflict when the object is not of this version (any more), or ends before `start`.
+        """
+        del version
+        entry = self.head(key)
+        return Piece(self.read(key, start, size or entry.size), entry)
+
+    def crc32c(self, key: str) -> int | None:
+        """Return the digest that is kept with an object, or None."""
+        del key
+        return None
 
     def delete_all(self, keys: Iterable[str]) -> None:
         """Delete many objects."""

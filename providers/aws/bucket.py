@@ -149,8 +149,8 @@ class S3Upload(PartUpload):
             sent = self.client.upload_part(**self._named, PartNumber=number, Body=data, **digest)
         self._etags[number] = sent["ETag"]
 
-    def complete(self, crc32c: int) -> None:
-        parts = [{"PartNumber": n, "ETag": etag} for n, etag in sorted(self._etags.items())]
+    def complete(self, count: int, crc32c: int) -> None:
+        parts = [{"PartNumber": n, "ETag": self._etags[n]} for n in range(1, count + 1)]
         digest = {"ChecksumCRC32C": _encoded(crc32c), "ChecksumType": "FULL_OBJECT"}
         with translated(self.bucket.url, self.key):
             made = self.client.complete_multipart_upload(

@@ -1,0 +1,143 @@
+"""Shows a transfer while it runs: a bar for people, events for programs, a summary at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.cli import output
+from llmcloud.cli.progress import bar
+from llmcloud.core.sync import Options, Summary, sync
+from llmcloud.core.transfer.meter import Meter
+from llmcloud.core.transfer.mover import Events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from llmcloud.core.transfer.sides import Source, Target
+
+TICK_S = 1.0
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user wants of a transfer; `verb` says what was done with each file."""
+
+    verb: str
+    checksum: bool = False
+    delete: bool = False
+    limit_rate: str = ""
+    dry_run: bool = False
+    yes: bool = False
+    as_json: bool = False
+
+    def options(self, meter: Meter, target_url: str) -> Options:
+        """Return it as the options of a sync."""
+        return Options(
+            checksum=self.checksum,
+            dry_run=self.dry_run,
+            delete=self.delete,
+            may_remove=lambda names: _may_remove(names, target_url, yes=self.yes),
+            bytes_per_s=_rate(self.limit_rate),
+            events=self._events(),
+            meter=meter,
+        )
+
+    def _events(self) -> Events:
+        if self.as_json:
+            return Events(
+                lambda item: _emit(self.verb, name=item.name, size=item.size),
+                lambda name, reason: _emit("failed", name=name, reason=reason),
+            )
+        return Events(lambda item: output.mention(f"  {item.name}")) if self.dry_run else Events()
+
+
+def transfer(asked: Asked, source: Source, target: Target) -> None:
+    """Run a sync and tell of it."""
+    meter = Meter()
+    options = asked.options(meter, target.url)
+    with shown(asked, meter):
+        summary = sync(source, target, options)
+    report(asked, summary, target.url)
+
+
+def report(asked: Asked, summary: Summary, url: str) -> None:
+    """Tell what was done, or would be."""
+    from llmcloud.cli import render
+
+    if asked.as_json:
+        output.emit_last(
+            {
+                "event": "summary",
+                asked.verb: summary.transferred,
+                "size": summary.size_bytes,
+                "unchanged": summary.unchanged,
+                "removed": list(summary.removed),
+                "left_out": summary.left_out,
+                "url": url,
+                "dry_run": asked.dry_run,
+            }
+        )
+        return
+    for name, reason in summary.left_out.items():
+        output.warn(f"{name} was left out: {reason}")
+    would = "would be " if asked.dry_run else ""
+    removed = f", {len(summary.removed):,} {would}removed" if summary.removed else ""
+    output.say(
+        f"{summary.transferred:,} {would}{asked.verb} ({render.size(summary.size_bytes)}), "
+        f"{summary.unchanged:,} unchanged{removed}: {url}"
+    )
+
+
+@contextlib.contextmanager
+def shown(asked: Asked, meter: Meter) -> Iterator[None]:
+    """Show how far a transfer is while it runs."""
+    if not asked.as_json:
+        with bar(asked.verb, meter, quiet=asked.dry_run):
+            yield
+        return
+    over = threading.Event()
+    ticking = threading.Thread(target=_tick, args=(over, meter), daemon=True)
+    ticking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        ticking.join()
+
+
+def _tick(over: threading.Event, meter: Meter) -> None:
+    while not over.wait(TICK_S):
+        _emit(
+            "progress",
+            bytes=meter.bytes_done,
+            bytes_total=meter.bytes_total,
+            files=meter.files_done,
+            files_total=meter.files_total,
+            listed=meter.is_listed,
+        )
+
+
+def _emit(event: str, **facts: Any) -> None:
+    output.emit_line({"event": event, **facts})
+
+
+def _may_remove(names: Sequence[str], target_url: str, *, yes: bool) -> bool:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    output.mention(f"Not in the source: {', '.join(names[:NAMED])}{more}.")
+    return output.confirm(f"Remove {len(names):,} from {target_url}?", yes=yes)
+
+
+def _rate(text: str) -> float:
+    from llmcloud.core.errors import UsageError
+    from llmcloud.core.spec.units import Size, UnitError
+
+    if not text:
+        return 0
+    try:
+        return Size.parse(text.removesuffix("/s")).bytes
+    except UnitError as error:
+        raise UsageError(f"--limit-rate: {error.message}.", fix=f"{error.hint}.") from error

@@ -1,0 +1,4 @@
+"""Moving bytes between folders and stores: whole or not at all, checked, resumed.
+
+`sides` says what a source and a target must do, `folder` and `store` do it, `mover` moves.
+"""

@@ -1,0 +1,50 @@
+"""What can go wrong while bytes are moved."""
+
+from __future__ import annotations
+
+from llmcloud.runtime.errors import (
+    CredentialsError,
+    Failure,
+    PermissionDenied,
+    StoreFull,
+    StoreGone,
+    Throttled,
+    Unavailable,
+)
+
+NAMED_FAILURES = 20
+
+
+class Damaged(Failure):
+    """Bytes are not what their digest says."""
+
+
+class OutOfSpace(Unavailable):
+    """The disk that is written to is full."""
+
+
+class Changed(Failure):
+    """A file or object changed while it was read."""
+
+
+class PartlyFailed(Failure):
+    """Some files could not be transferred; the others were. `failed` says why, by name."""
+
+    def __init__(self, failed: dict[str, Failure], done: int, where: str) -> None:
+        self.failed = {name: failure.what for name, failure in failed.items()}
+        named = [
+            f"{name}: {reason}" for name, reason in sorted(self.failed.items())[:NAMED_FAILURES]
+        ]
+        if len(failed) > NAMED_FAILURES:
+            named.append(f"… and {len(failed) - NAMED_FAILURES} more; --json names them all")
+        noun = "file" if len(failed) == 1 else "files"
+        super().__init__(
+            f"{len(failed)} {noun} failed, {done} were transferred.\n" + "\n".join(named),
+            where=where,
+            fix="Run the command again: what was transferred is not sent twice.",
+        )
+
+
+# These meet every file alike: the rest need not be tried.
+FATAL = (CredentialsError, PermissionDenied, StoreFull, StoreGone, OutOfSpace)
+PASSING = (Throttled, Unavailable)

@@ -1,0 +1,85 @@
+"""How far a transfer is, how fast it may be, and how much of it may be in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from llmcloud.core.transfer.pool import Stopped
+
+
+@dataclass
+class Meter:
+    """Counts over all threads; `is_listed` tells that the totals will grow no more."""
+
+    bytes_total: int = 0
+    files_total: int = 0
+    bytes_done: int = 0
+    files_done: int = 0
+    unchanged: int = 0
+    is_listed: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def plan(self, size: int) -> None:
+        """Count a file that is to be transferred; for the one thread that lists."""
+        self.bytes_total += size
+        self.files_total += 1
+
+    def add(self, size: int = 0, files: int = 0) -> None:
+        """Count bytes and files that are done."""
+        with self._lock:
+            self.bytes_done += size
+            self.files_done += files
+
+    def forget(self, size: int) -> None:
+        """Take back what was planned: the file proved to be unchanged."""
+        with self._lock:
+            self.bytes_total -= size
+            self.files_total -= 1
+            self.unchanged += 1
+
+
+class RateLimit:
+    """Lets so many bytes pass a second, on average over all threads; 0 is without limit."""
+
+    def __init__(self, bytes_per_s: float = 0) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._free_at = 0.0
+        self._lock = threading.Lock()
+
+    def take(self, size: int, stopped: threading.Event) -> None:
+        """Wait until `size` bytes may pass."""
+        if not self._bytes_per_s:
+            return
+        with self._lock:
+            now = time.monotonic()
+            begin = max(self._free_at, now)
+            self._free_at = begin + size / self._bytes_per_s
+        if stopped.wait(begin - now):
+            raise Stopped
+
+
+class Memory:
+    """How many bytes of items may be in memory at once; one item always may."""
+
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = self._free = budget_bytes
+        self._changed = threading.Condition()
+
+    def take(self, size: int, stopped: threading.Event) -> int:
+        """Wait for room, and return what is to be given back."""
+        size = min(size, self._budget)
+        with self._changed:
+            while self._free < size:
+                if stopped.is_set():
+                    raise Stopped
+                self._changed.wait(0.5)
+            self._free -= size
+        return size
+
+    def give_back(self, size: int) -> None:
+        """Make room."""
+        with self._changed:
+            self._free += size
+            self._changed.notify_all()

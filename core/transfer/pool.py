@@ -1,0 +1,135 @@
+"""Daemon threads that work side by side, and how many of them may ask the store at once."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+WAITING = 2  # units of work that wait for each thread
+
+
+class Stopped(Exception):
+    """The transfer is over: another part of it failed, or the user interrupted."""
+
+
+class Pool:
+    """Threads for units of work; the first failure that a unit raises stops them all.
+
+    Daemon threads, and waits in Python: so Ctrl-C interrupts at once, whatever a thread is at.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.stopped = threading.Event()
+        self._todo: queue.Queue[Callable[[], None] | None] = queue.Queue(threads * WAITING)
+        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._room = threads
+        self._threads = 0
+
+    def add(self, work: Callable[[], None]) -> None:
+        """Give work to a thread, waiting while all have enough; raises what stopped them."""
+        if self._threads < self._room and (not self._threads or not self._todo.empty()):
+            threading.Thread(target=self._work, daemon=True).start()
+            self._threads += 1
+        while not self.stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                self._todo.put(work, timeout=0.5)
+                return
+        self._raise()
+
+    def finish(self) -> None:
+        """Wait until all is done; raises what stopped it."""
+        for _ in range(self._threads):
+            while not self.stopped.is_set():
+                with contextlib.suppress(queue.Full):
+                    self._todo.put(None, timeout=0.5)
+                    break
+        for _ in range(self._threads):
+            self._ended.get()
+        self._raise()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Stop the threads when the caller fails or is interrupted; else wait for them."""
+        try:
+            yield
+            self.finish()
+        finally:
+            self.stopped.set()
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self.stopped.is_set():
+            raise Stopped
+
+    def _work(self) -> None:
+        try:
+            while not self.stopped.is_set():
+                try:
+                    work = self._todo.get(timeout=0.5)
+                except queue.Empty:
+                    continue
+                if work is None:
+                    break
+                work()
+        except Stopped:
+            pass
+        except BaseException as failure:  # noqa: BLE001 - raised again in the caller's thread
+            self._failure = self._failure or failure
+            self.stopped.set()
+        finally:
+            self._ended.put(None)
+
+
+class Pace:
+    """How many requests may be under way: one more as long as all goes well, half when not.
+
+    So a store that throttles gets what it can take, and a fast one all that we have.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.limit = float(most)
+        self._most = most
+        self._under_way = 0
+        self._cut_at = 0.0
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def request(self, stopped: threading.Event) -> Iterator[None]:
+        """Wait for a turn; Stopped when there will be none."""
+        with self._changed:
+            while self._under_way >= max(int(self.limit), 1):
+                if stopped.is_set():
+                    raise Stopped
+                self._changed.wait(0.5)
+            self._under_way += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify()
+
+    def went_well(self) -> None:
+        """Count a request that succeeded."""
+        if self.limit < self._most:
+            with self._changed:
+                self.limit = min(self.limit + 1 / self.limit, self._most)
+                self._changed.notify()
+
+    def went_badly(self, begun_at: float) -> None:
+        """Slow down after a request that was throttled or got no answer.
+
+        Those that were under way together count once.
+        """
+        with self._changed:
+            if begun_at >= self._cut_at:
+                self.limit = max(self.limit / 2, 1.0)
+                self._cut_at = time.monotonic()

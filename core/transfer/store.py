@@ -1,0 +1,198 @@
+"""What lies under a prefix of a store, as source and target."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.core.transfer.crc32c import crc32c
+from llmcloud.core.transfer.errors import Changed
+from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
+from llmcloud.runtime.bucket_api import part_bytes
+from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from llmcloud.runtime.objects import check_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from llmcloud.runtime.bucket import BucketStore
+    from llmcloud.runtime.bucket_api import Part, PartUpload
+    from llmcloud.runtime.objects import ObjectStore
+
+
+class StoreSource(Source):
+    """Objects under a prefix (empty, or ending in `/`), by the rest of their keys.
+
+    `keys` has the keys of items that are named otherwise than their objects.
+    """
+
+    def __init__(
+        self, store: ObjectStore, prefix: str, keys: Mapping[str, str] | None = None
+    ) -> None:
+        self.store, self.prefix = store, prefix
+        self.url = f"{store.url}/{prefix}"
+        self._keys = keys or {}
+
+    def items(self) -> Iterator[Item]:
+        return _items(self.store, self.prefix)
+
+    def open(self, item: Item) -> Reader:
+        return _ObjectReader(self.store, self._key(item), item)
+
+    def crc32c(self, item: Item) -> int | None:
+        return self.store.crc32c(self._key(item))
+
+    def _key(self, item: Item) -> str:
+        return self._keys.get(item.name) or self.prefix + item.name
+
+
+class StoreTarget(Target):
+    """Objects under a prefix of a bucket."""
+
+    def __init__(self, store: BucketStore, prefix: str) -> None:
+        self.store, self.prefix = store, prefix
+        self.url = f"{store.url}/{prefix}"
+
+    def refuse(self, item: Item) -> str:
+        try:
+            check_key(self.prefix + item.name)
+        except InvalidRequest as failure:
+            return failure.what
+        return ""
+
+    def beside(
+        self, items: Iterator[Item], *, extras: bool
+    ) -> Iterator[tuple[Item | None, Item | None]]:
+        first, second = next(items, None), next(items, None)
+        if first and not second and not extras:  # one file may go where a million lie
+            yield first, self._find(first)
+            return
+        both = (each for each in (first, second) if each)
+        there = _items(self.store, self.prefix)
+        yield from _joined(itertools.chain(both, items), there, extras=extras)
+
+    def is_same(self, item: Item, there: Item) -> bool:
+        return (
+            item.size == there.size and max(item.modified_at, item.changed_at) <= there.modified_at
+        )
+
+    def crc32c(self, there: Item) -> int | None:
+        return self.store.crc32c(self.prefix + there.name)
+
+    def write(self, item: Item, data: Any, crc32c: int) -> None:
+        self.store.write(self.prefix + item.name, data, crc32c)
+
+    def begin(self, item: Item, whole_crc32c: Callable[[], int]) -> Sink:
+        key = self.prefix + item.name
+        upload = self._left_behind(key)
+        if upload is None:
+            upload = self.store.api.begin(key, item.size, whole_crc32c)
+            return _UploadSink(upload, {}, item.size)
+        return _UploadSink(upload, upload.parts(), item.size)
+
+    def remove(self, names: Sequence[str]) -> None:
+        self.store.delete_all([self.prefix + name for name in names])
+
+    def _find(self, item: Item) -> Item | None:
+        try:
+            found = self.store.head(self.prefix + item.name)
+        except (NotFound, InvalidRequest):
+            return None
+        return Item(item.name, found.size, found.modified_at, 0.0, found.version)
+
+    def _left_behind(self, key: str) -> PartUpload | None:
+        """Return the newest upload of this key that was cut off; older ones are aborted."""
+        found = sorted(
+            (each for each in self.store.api.unfinished(key) if each.key == key),
+            key=lambda each: each.started_at,
+        )
+        for old in found[:-1]:
+            old.abort()
+        return found[-1] if found else None
+
+
+class _ObjectReader(Reader):
+    def __init__(self, store: ObjectStore, key: str, item: Item) -> None:
+        self._store, self._key, self._item = store, key, item
+
+    def read(self, start: int, size: int) -> Any:
+        whole = start == 0 and size == self._item.size
+        try:
+            piece = self._store.piece(
+                self._key, start, 0 if whole and not size else size, self._item.version
+            )
+        except Conflict as failure:
+            raise Changed("It changed while it was read.", where=self._key) from failure
+        if len(piece.data) != size or piece.entry.size != self._item.size:
+            raise Changed("It changed while it was read.", where=self._key)
+        if piece.crc32c is not None:
+            self.crc32c = piece.crc32c
+        return piece.data
+
+    def check(self) -> None:
+        """Each range was asked for by version."""
+
+    def close(self) -> None:
+        """There is no connection of its own."""
+
+
+class _UploadSink(Sink):
+    def __init__(self, upload: PartUpload, parts: dict[int, Part], size: int) -> None:
+        self._upload, self._parts = upload, parts
+        self._count = -(-size // part_bytes(size))
+
+    def held(self, number: int, size: int, read: Callable[[], Any]) -> int | None:
+        part = self._parts.get(number)
+        if part is None or part.size != size:
+            return None
+        data = read()
+        digest = crc32c(data)
+        if part.crc32c is not None:
+            return digest if part.crc32c == digest else None
+        if part.md5 is not None:
+            same = hashlib.md5(data, usedforsecurity=False).hexdigest() == part.md5
+            return digest if same else None
+        return None
+
+    def put(self, number: int, data: Any, crc32c: int) -> None:
+        self._upload.put(number, data, crc32c)
+
+    def complete(self, crc32c: int) -> None:
+        self._upload.complete(self._count, crc32c)
+
+    def close(self) -> None:
+        """An upload stays open at the service."""
+
+    def abort(self) -> None:
+        self._upload.abort()
+
+
+def _items(store: ObjectStore, prefix: str) -> Iterator[Item]:
+    begin, before = len(prefix), ""
+    for key, size, modified_at, version in store.objects(prefix):
+        name = key[begin:]
+        if name < before:  # who walks two listings side by side would take what is there as absent
+            raise Unavailable("The store lists its objects in no order.", where=store.url)
+        before = name
+        yield Item(name, size, modified_at, 0.0, version)
+
+
+def _joined(
+    items: Iterator[Item], there: Iterator[Item], *, extras: bool
+) -> Iterator[tuple[Item | None, Item | None]]:
+    """Walk two ordered listings side by side, one item of each in memory."""
+    other = next(there, None)
+    for item in items:
+        while other is not None and other.name < item.name:
+            if extras:
+                yield None, other
+            other = next(there, None)
+        if other is not None and other.name == item.name:
+            yield item, other
+            other = next(there, None)
+        else:
+            yield item, None
+    while extras and other is not None:
+        yield None, other
+        other = next(there, None)
