@@ -101,7 +101,8 @@ static void add_traits(Text *body, const Traits *traits) {
     const char *comma = "";
     for (const char *line = traits->headers, *end; line && (end = strstr(line, "\r\n")); line = end + 2) {
         if (strncasecmp(line, prefix, sizeof prefix - 1)) continue;
-        const char *colon = strchr(line, ':');
+        const char *colon = memchr(line, ':', (size_t)(end - line - 1));
+        if (!colon) continue;
         char *name = strndup(line + sizeof prefix - 1, (size_t)(colon - line) - sizeof prefix + 1);
         char *value = strndup(colon + 2, (size_t)(end - colon - 2));
         text_string(body, comma);
@@ -194,7 +195,8 @@ static void read_metadata(const char **at, Text *lines) {
 
 static Resource read_resource(const char *at) {
     Resource resource = {0};
-    for (at = skip_space(strchrnul(at, '{')) + 1; *(at = skip_space(at)) == '"';) {
+    at = strchrnul(at, '{');
+    for (at += *at == '{'; *(at = skip_space(at)) == '"';) {
         char *name = json_string(&at), **member = NULL;
         if (!strcmp(name, "name")) member = &resource.name;
         if (!strcmp(name, "contentType")) member = &resource.content_type;
@@ -204,7 +206,7 @@ static Resource read_resource(const char *at) {
         char *value = *at == '"' ? json_string(&at) : NULL;
         if (!value && *at == '{') read_metadata(&at, &resource.metadata);
         else if (!value) at += strcspn(at, ",}");
-        if (member && value) *member = value;
+        if (member && value && !*member) *member = value;
         else free(value);
     }
     return resource;
@@ -365,11 +367,12 @@ static void upload_at_once(const Call *call) {
     if (!bytes) return fail(call, 400, "parseError");
     *next = 0;
     bytes += 4;
-    char *bytes_end = memrchr(bytes, '-', (size_t)(end - bytes)) + 1; /* "\r\n" boundary "--" follow them */
+    char *last = memrchr(bytes, '-', (size_t)(end - bytes)); /* what ends it: "\r\n", the boundary, "--" */
+    if (!last || (size_t)(last + 1 - bytes) < boundary + 4) return fail(call, 400, "parseError");
     Resource resource = read_resource(json);
     char *key = strdup(resource.name ? resource.name : parameter_or(request, "name", ""));
     Traits traits = traits_of(&resource, NULL);
-    request->body_size = (size_t)(bytes_end - bytes) - boundary - 4;
+    request->body_size = (size_t)(last + 1 - bytes) - boundary - 4;
     memmove(body, bytes, request->body_size);
     store(call, key, request_take_body(request), traits);
     free(key);

@@ -299,7 +299,7 @@ static void put_part(const Call *call, Upload *upload) {
     Blob *blob = request_take_body(call->request);
     char *checksums = header_lines(call->request, is_checksum);
     etag_make(etag, blob, request_header(call->request, "Content-MD5"));
-    upload_put(upload, request_parameter(call->request, "partNumber"), etag, blob);
+    upload_put(upload, parameter_or(call->request, "partNumber", ""), etag, blob);
     call->reply->status = 200;
     text_format(&call->reply->headers, "ETag: \"%s\"\r\n%s", etag, checksums ? checksums : "");
     free(checksums);
