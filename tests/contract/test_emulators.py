@@ -145,6 +145,19 @@ class TestS3:
         except ClientError as error:
             pytest.fail(str(error))
 
+    @lacking(S3, ministack="gives one of the parts' checksums", moto="gives four bytes")
+    def test_gives_the_crc64_of_a_whole_object_for_one_sent_in_parts(
+        self, s3: Any, emulator: Emulator, bucket: str
+    ) -> None:
+        store = clients.s3_store(emulator, bucket, checksum_algorithm="CRC64NVME")
+        obstore.put(store, "whole", b"x", use_multipart=False)
+        obstore.put(store, "parts", b"x", use_multipart=True)
+        whole, parts = (
+            s3.head_object(Bucket=bucket, Key=key, ChecksumMode="ENABLED").get("ChecksumCRC64NVME")
+            for key in ("whole", "parts")
+        )
+        assert whole == parts
+
     @lacking(S3, ministack="takes parts of any size")
     def test_refuses_small_parts(self, s3: Any, bucket: str) -> None:
         upload = {"Bucket": bucket, "Key": "a"}
@@ -240,6 +253,12 @@ class TestBlob:
         store = clients.azure_store(emulator, bucket, lambda: tokens.mint(**wrong))
         with pytest.raises(PermissionDeniedError):
             obstore.put(store, "a", b"x")
+
+    @lacking(BLOB, azurite="orders UTF-16 units", azurite_oauth="orders UTF-16 units")
+    def test_lists_in_the_order_of_the_names_bytes(self, container: Any) -> None:
+        for name in ("🦙", "\uff5e"):
+            container.upload_blob(name, b"")
+        assert list(container.list_blob_names()) == ["\uff5e", "🦙"]
 
     @lacking(BLOB, azurite="ignores startFrom", azurite_oauth="ignores startFrom")
     def test_lists_from_a_key_on(self, store: AzureStore) -> None:

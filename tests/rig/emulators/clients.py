@@ -34,7 +34,7 @@ def s3_client(emulator: Emulator) -> Any:
     )
 
 
-def s3_store(emulator: Emulator, bucket: str) -> S3Store:
+def s3_store(emulator: Emulator, bucket: str, **config: Any) -> S3Store:
     """Return a bucket as obstore sees it."""
     from obstore.store import S3Store
 
@@ -45,6 +45,7 @@ def s3_store(emulator: Emulator, bucket: str) -> S3Store:
         access_key_id=emulator.environ["AWS_ACCESS_KEY_ID"],
         secret_access_key=emulator.environ["AWS_SECRET_ACCESS_KEY"],
         client_options={"allow_http": True},
+        **config,
     )
 
 
