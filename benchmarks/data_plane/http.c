@@ -158,14 +158,9 @@ static const char *reason(int status) {
 }
 
 void reply_head(const Reply *reply, Text *head) {
-    static time_t second;
-    static Text date;
-    time_t now = time(NULL);
-    if (now != second) {
-        date.size = 0;
-        text_time_http(&date, second = now);
-    }
-    text_format(head, "HTTP/1.1 %d %s\r\nDate: %s\r\n", reply->status, reason(reply->status), date.data);
+    text_format(head, "HTTP/1.1 %d %s\r\nDate: ", reply->status, reason(reply->status));
+    text_time_http(head, time(NULL));
+    text_string(head, "\r\n");
     text_add(head, reply->headers.data, reply->headers.size);
     if (reply->status == 204 || reply->status == 304) text_string(head, "\r\n");
     else text_format(head, "Content-Length: %zu\r\n\r\n", reply->blob ? reply->length : reply->body.size);
@@ -197,27 +192,26 @@ void text_string(Text *text, const char *string) {
 }
 
 void text_format(Text *text, const char *format, ...) {
-    va_list arguments, again;
-    va_start(arguments, format);
-    va_copy(again, arguments);
-    int size = vsnprintf(NULL, 0, format, again);
-    va_end(again);
-    text_reserve(text, (size_t)size);
-    vsnprintf(text->data + text->size, (size_t)size + 1, format, arguments);
-    text->size += (size_t)size;
-    va_end(arguments);
+    va_list arguments;
+    for (size_t more = 256;;) {
+        text_reserve(text, more);
+        va_start(arguments, format);
+        size_t size = (size_t)vsnprintf(text->data + text->size, more, format, arguments);
+        va_end(arguments);
+        if (size < more) {
+            text->size += size;
+            return;
+        }
+        more = size + 1;
+    }
 }
 
 void text_xml(Text *text, const char *string) {
-    for (; *string; string++) {
-        switch (*string) {
-            case '&': text_add(text, "&amp;", 5); break;
-            case '<': text_add(text, "&lt;", 4); break;
-            case '>': text_add(text, "&gt;", 4); break;
-            case '"': text_add(text, "&quot;", 6); break;
-            case '\r': text_add(text, "&#13;", 5); break;
-            default: text_add(text, string, 1);
-        }
+    while (*string) {
+        size_t size = strcspn(string, "&<>\"\r");
+        text_add(text, string, size);
+        string += size;
+        if (*string) text_format(text, "&#%d;", *string++);
     }
 }
 
@@ -250,17 +244,21 @@ void text_percent(Text *text, const char *string) {
 }
 
 void text_time_http(Text *text, time_t when) {
-    char formatted[40];
+    static char formatted[40];
+    static time_t second;
     struct tm parts;
-    strftime(formatted, sizeof formatted, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&when, &parts));
+    if (when != second) strftime(formatted, sizeof formatted, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&when, &parts));
     text_string(text, formatted);
+    second = when;
 }
 
 void text_time_iso(Text *text, time_t when) {
-    char formatted[40];
+    static char formatted[40]; /* listings are full of the same second */
+    static time_t second;
     struct tm parts;
-    strftime(formatted, sizeof formatted, "%Y-%m-%dT%H:%M:%S.000Z", gmtime_r(&when, &parts));
+    if (when != second) strftime(formatted, sizeof formatted, "%Y-%m-%dT%H:%M:%S.000Z", gmtime_r(&when, &parts));
     text_string(text, formatted);
+    second = when;
 }
 
 /* Codings */
