@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import stat
-from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmcloud.runtime.errors import NotFound, PermissionDenied
@@ -14,10 +14,10 @@ from llmcloud.runtime.objects import PRIVATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 IGNORE_FILES = (".gitignore", ".llmcloudignore")
 UNREADABLE = "it can't be read"
+EFFECTIVE = os.access in os.supports_effective_ids
 ODD_KINDS = {
     stat.S_IFSOCK: "it is a socket",
     stat.S_IFIFO: "it is a named pipe",
@@ -26,17 +26,21 @@ ODD_KINDS = {
 }
 
 
-@dataclass(frozen=True)
-class WalkEntry:
+class WalkEntry(NamedTuple):
     """A file or a symlink of the folder; one with a `problem` can't travel, and that says why.
 
     `name` is relative to the root, with `/`; `stat` is the entry's own, not its link target's.
     """
 
-    path: Path
+    file: str
     name: str
     stat: os.stat_result
     problem: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Return where it lies."""
+        return Path(self.file)
 
     @property
     def is_link(self) -> bool:
@@ -81,12 +85,12 @@ def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
         raise PermissionDenied("The folder can't be read.", where=str(root)) from error
     except OSError as error:
         raise NotFound(f"There is no folder {root}.", where=error.strerror or "") from error
-    yield from _walk(_Folder(root, root, ""), [], _Rules("", _compile(exclude)))
+    yield from _walk(_Folder(root, str(root), ""), [], _Rules("", _compile(exclude)))
 
 
 class _Folder(NamedTuple):
     root: Path
-    path: Path
+    path: str
     name: str  # relative to the root, empty or ending in "/"
 
 
@@ -122,35 +126,36 @@ class _Rules(NamedTuple):
 
 def _walk(folder: _Folder, outer: list[_Rules], exclude: _Rules) -> Iterator[WalkEntry]:
     try:
-        with os.scandir(folder.path) as found:
+        with os.scandir(folder.path) as listed:
             # A folder sorts as the names in it do, with its slash: "a.txt" < "a/b" < "a0".
             children = sorted(
-                (child.name + "/" * child.is_dir(follow_symlinks=False), child) for child in found
+                (child.name + "/" * child.is_dir(follow_symlinks=False), child) for child in listed
             )
     except OSError as error:
         problem = f"{UNREADABLE}: {error.strerror}"
-        yield WalkEntry(folder.path, folder.name, folder.path.lstat(), problem)
+        yield WalkEntry(folder.path, folder.name, os.lstat(folder.path), problem)
         return
     if folder.name and any(name == f"{PRIVATE}/" for name, _ in children):
         return
-    rules = [*outer, _Rules(folder.name, _compile(_lines(folder.path)))]
+    rules = [*outer, _Rules(folder.name, _compile(_lines(folder.path, children)))]
+    judges = [each for each in (exclude, *reversed(rules)) if each.patterns]
     for child_name, child in children:
         name = folder.name + child_name
-        if child.name == ".git" or _is_ignored(name, [*rules, exclude]):
+        if child_name in {".git", ".git/"} or (judges and _is_ignored(name, judges)):
             continue
-        path = folder.path / child.name
-        if name.endswith("/"):
-            yield from _walk(_Folder(folder.root, path, name), rules, exclude)
+        if child_name.endswith("/"):
+            yield from _walk(_Folder(folder.root, child.path, name), rules, exclude)
             continue
         try:
-            found_stat = path.lstat()
+            found = child.stat(follow_symlinks=False)
         except FileNotFoundError:  # it went while we walked
             continue
-        yield WalkEntry(path, name, found_stat, _problem(folder.root, path, name, found_stat))
+        yield WalkEntry(child.path, name, found, _problem(folder.root, child.path, name, found))
 
 
-def _is_ignored(name: str, rules: list[_Rules]) -> bool:
-    verdicts = (each.verdict(name) for each in reversed(rules))
+def _is_ignored(name: str, judges: list[_Rules]) -> bool:
+    """Ask the rules, the last word first."""
+    verdicts = (each.verdict(name) for each in judges)
     return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
@@ -172,11 +177,12 @@ def _compiled(text: str) -> list[_Pattern]:
     return [_Pattern(found.regex, found.include, inside_only=text.endswith("/**"))]
 
 
-def _lines(folder: Path) -> list[str]:
+def _lines(folder: str, children: list[tuple[str, os.DirEntry[str]]]) -> list[str]:
     lines: list[str] = []
+    there = {name for name, _ in children}
     for name in IGNORE_FILES:
-        path = folder / name
-        if not path.is_file():
+        path = Path(folder, name)
+        if name not in there or not path.is_file():
             continue
         try:
             lines += path.read_text("utf-8-sig", "surrogateescape").split("\n")
@@ -187,17 +193,17 @@ def _lines(folder: Path) -> list[str]:
     return lines
 
 
-def _problem(root: Path, path: Path, name: str, found: os.stat_result) -> str:
+def _problem(root: Path, path: str, name: str, found: os.stat_result) -> str:
     """Say why an entry can't travel, or nothing."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    if stat.S_ISLNK(found.st_mode):
-        return _link_problem(root, path)
+    if not name.isascii():
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            return "its name is not UTF-8"
     if stat.S_ISREG(found.st_mode):
-        effective = os.access in os.supports_effective_ids
-        return "" if os.access(path, os.R_OK, effective_ids=effective) else UNREADABLE
+        return "" if os.access(path, os.R_OK, effective_ids=EFFECTIVE) else UNREADABLE
+    if stat.S_ISLNK(found.st_mode):
+        return _link_problem(root, Path(path))
     return ODD_KINDS.get(stat.S_IFMT(found.st_mode), "it is neither a file nor a link")
 
 

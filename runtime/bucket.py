@@ -243,8 +243,7 @@ class BucketStore(ObjectStore):
                 self._store, folder or None, offset=start_after or None, chunk_size=page
             )
             for chunk in found:
-                for each in chunk:
-                    yield _entry(each)
+                yield from map(_entry, chunk)
 
     def _tag(self, meta: Any) -> str:
         return str(meta[self.api.condition])
