@@ -150,24 +150,34 @@ class S3Upload(PartUpload):
         self._etags[number] = sent["ETag"]
 
     def complete(self, count: int, crc32c: int) -> None:
+        from botocore.exceptions import ClientError
+
         parts = [{"PartNumber": n, "ETag": self._etags[n]} for n in range(1, count + 1)]
         digest = {"ChecksumCRC32C": _encoded(crc32c), "ChecksumType": "FULL_OBJECT"}
         with translated(self.bucket.url, self.key):
-            made = self.client.complete_multipart_upload(
-                **self._named,
-                MultipartUpload={"Parts": parts},
-                **(digest if self.has_digest else {}),
-            )
+            try:
+                made = self.client.complete_multipart_upload(
+                    **self._named,
+                    MultipartUpload={"Parts": parts},
+                    **(digest if self.has_digest else {}),
+                )
+            except ClientError as error:
+                if code_of(error) == "BadDigest":
+                    raise self._another() from error
+                raise
         if self._kept(made) not in {None, crc32c}:
-            raise Conflict(
-                "The object is not what was sent: its digest is another.",
-                where=f"{self.bucket.url}, {self.key}",
-                fix="Send it again.",
-            )
+            raise self._another()
 
     def abort(self) -> None:
         with contextlib.suppress(NotFound), translated(self.bucket.url, self.key):
             self.client.abort_multipart_upload(**self._named)
+
+    def _another(self) -> Conflict:
+        return Conflict(
+            "The object is not what was sent: its digest is another.",
+            where=f"{self.bucket.url}, {self.key}",
+            fix="Send it again.",
+        )
 
     def _kept(self, made: dict[str, Any]) -> int | None:
         """Return the digest that the object now has beside it."""

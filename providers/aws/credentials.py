@@ -17,7 +17,7 @@ from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from obstore.store import S3Credential
 
@@ -33,31 +33,30 @@ SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other b
 class Account:
     """The credentials and settings that the SDK finds; made once a command, thread-safe."""
 
-    def __init__(self, environ: Mapping[str, str] | None = None) -> None:
-        self._environ = os.environ if environ is None else environ
+    def __init__(self) -> None:
         self._clients: dict[str, Any] = {}
         self._lock = threading.RLock()
 
     @cached_property
     def region(self) -> str:
         """Return the region that is used where nothing else is known."""
-        named = self._environ.get("AWS_REGION") or self._environ.get("AWS_DEFAULT_REGION")
+        named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         return named or self._configured("region") or DEFAULT_REGION
 
     @cached_property
     def endpoint(self) -> str:
         """Return the URL of an S3 that is not AWS's own, or nothing."""
-        if self._environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
             return ""
         for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
-            if url := self._environ.get(name):
+            if url := os.environ.get(name):
                 return url.rstrip("/")
         return self._configured_endpoint().rstrip("/")
 
     @cached_property
     def authority(self) -> bytes | None:
         """Return the certificates to trust beside the system's, as PEM."""
-        named = self._environ.get("AWS_CA_BUNDLE") or self._configured("ca_bundle")
+        named = os.environ.get("AWS_CA_BUNDLE") or self._configured("ca_bundle")
         if not named:
             return None
         try:
@@ -71,7 +70,7 @@ class Account:
 
     def provider(self) -> Callable[[], S3Credential]:
         """Return what obstore asks for credentials, now and whenever they have expired."""
-        if all(self._environ.get(name) for name in KEYS):
+        if all(os.environ.get(name) for name in KEYS):
             return self._from_environ
         with translated("AWS"):
             from botocore.credentials import RefreshableCredentials
@@ -122,9 +121,9 @@ class Account:
 
     def _from_environ(self) -> S3Credential:
         return {
-            "access_key_id": self._environ[KEYS[0]],
-            "secret_access_key": self._environ[KEYS[1]],
-            "token": self._environ.get("AWS_SESSION_TOKEN") or None,
+            "access_key_id": os.environ[KEYS[0]],
+            "secret_access_key": os.environ[KEYS[1]],
+            "token": os.environ.get("AWS_SESSION_TOKEN") or None,
             "expires_at": None,
         }
 
@@ -148,5 +147,5 @@ class Account:
 
     @cached_property
     def _has_profile(self) -> bool:
-        named = self._environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+        named = os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
         return Path(named).expanduser().is_file()
