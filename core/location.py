@@ -9,7 +9,7 @@ import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from llmcloud.core.errors import UsageError
@@ -18,7 +18,6 @@ from llmcloud.core.stores import open_bucket, split_bucket
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
 from llmcloud.core.transfer.sides import Item
 from llmcloud.core.transfer.store import StoreSource, StoreTarget
-from llmcloud.runtime.bucket import BucketStore
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.objects import PRIVATE
 from llmcloud.runtime.store import FileStore
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from llmcloud.core.transfer.sides import Source, Target
+    from llmcloud.runtime.bucket import BucketStore
     from llmcloud.runtime.store import ObjectStore
 
 NAMED = "data/"
@@ -69,11 +69,10 @@ def target(text: str, default: ObjectStore | None = None) -> Target:
     if isinstance(place, Path):
         return _folder_target(place)
     store, key = place
-    assert isinstance(store, BucketStore)  # noqa: S101 - _parse gives paths for folders
     return StoreTarget(store, f"{key.rstrip('/')}/" if key.rstrip("/") else "")
 
 
-def _parse(text: str, default: ObjectStore | None) -> Path | tuple[ObjectStore, str]:
+def _parse(text: str, default: ObjectStore | None) -> Path | tuple[BucketStore, str]:
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         return Path(text) if default is None else _named(text, default)
@@ -86,7 +85,7 @@ def _parse(text: str, default: ObjectStore | None) -> Path | tuple[ObjectStore, 
     return open_bucket(scheme, bucket), key
 
 
-def _named(text: str, store: ObjectStore) -> Path | tuple[ObjectStore, str]:
+def _named(text: str, store: ObjectStore) -> Path | tuple[BucketStore, str]:
     name = text.strip("/")
     if not name or text.startswith((".", "/")):
         raise UsageError(
@@ -95,7 +94,7 @@ def _named(text: str, store: ObjectStore) -> Path | tuple[ObjectStore, str]:
         )
     if isinstance(store, FileStore):
         return store.root / NAMED / name
-    return store, NAMED + name
+    return cast("BucketStore", store), NAMED + name
 
 
 def _folder_target(path: Path) -> FolderTarget:

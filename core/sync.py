@@ -119,7 +119,8 @@ def _consider(work: _Work, pair: tuple[Item, Item | None], options: Options) -> 
         mover.meter.unchanged += 1
     else:
         mover.meter.plan(item.size)
-        options.events.moved(item)
+        if options.events.moved:
+            options.events.moved(item)
 
 
 def _removed(work: _Work, source: Source, options: Options) -> tuple[str, ...]:

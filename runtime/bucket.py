@@ -14,6 +14,9 @@ import uuid
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import obstore
+from obstore.exceptions import BaseError
+
 from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
 from llmcloud.runtime.bucket_errors import PastEnd, gone, translate
 from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone, Unavailable
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 RETRIES = 5  # of one small request; with obstore's backoff, some ten seconds
 PAGE = 1000
+ERRORS = (BaseError, FileNotFoundError, ValueError)
 PARALLEL_PARTS = 4
 CRC32C = "crc32c"  # metadata: Azure allows letters and digits only
 WRITE = "llmcloudwrite"
@@ -62,8 +66,6 @@ class BucketStore(ObjectStore):
 
     def get(self, key: str) -> Blob:
         check_key(key)
-        import obstore
-
         with self._translated(key):
             found = obstore.get(self._store, key)
             data = bytes(found.bytes())
@@ -105,12 +107,14 @@ class BucketStore(ObjectStore):
     def write(self, key: str, data: bytes | memoryview, crc32c: int) -> None:
         """Write a whole object with its digest, tried once."""
         check_key(key)
-        self._put(self._once, key, data, attributes={CRC32C: f"{crc32c:08x}"})
+        kept = {CRC32C: f"{crc32c:08x}"}
+        try:
+            obstore.put(self._once, key, data, use_multipart=False, attributes=kept)
+        except ERRORS as error:
+            raise translate(error, key, self.api) from error
 
     def put_file(self, key: str, path: Path) -> str:
         check_key(key)
-        import obstore
-
         digest = hashlib.sha256()
         with path.open("rb") as file, self._translated(key):
             size = os.fstat(file.fileno()).st_size
@@ -134,8 +138,6 @@ class BucketStore(ObjectStore):
 
     def head(self, key: str) -> Entry:
         check_key(key)
-        import obstore
-
         try:
             with self._translated(key):
                 return _entry(obstore.head(self._store, key))
@@ -146,8 +148,6 @@ class BucketStore(ObjectStore):
 
     def crc32c(self, key: str) -> int | None:
         check_key(key)
-        import obstore
-
         with self._translated(key):
             found = obstore.get(self._once, key, options={"head": True})
         kept = _piece(found, b"").crc32c
@@ -165,8 +165,6 @@ class BucketStore(ObjectStore):
         check_prefix(prefix)
         if prefix and not prefix.endswith("/"):
             raise InvalidRequest(f"{prefix!r} names no folder: it does not end in `/`.")
-        import obstore
-
         with self._translated(prefix):
             found = obstore.list_with_delimiter(self._store, prefix or None)
         return sorted(each.rstrip("/").rpartition("/")[2] for each in found["common_prefixes"])
@@ -176,8 +174,6 @@ class BucketStore(ObjectStore):
         self.delete_all([key])
 
     def delete_all(self, keys: Iterable[str]) -> None:
-        import obstore
-
         keys = list(keys)
         for start in range(0, len(keys), PAGE):
             batch = keys[start : start + PAGE]
@@ -189,28 +185,20 @@ class BucketStore(ObjectStore):
                     self._delete_one(key)
 
     def _delete_one(self, key: str) -> None:
-        import obstore
-
         with contextlib.suppress(NotFound), self._translated(key):
             obstore.delete(self._store, key)
 
     def _put(self, store: Any, key: str, data: bytes | memoryview, **options: Any) -> str:
-        import obstore
-
         with self._translated(key):
             return self._tag(obstore.put(store, key, data, use_multipart=False, **options))
 
     def _written(self, key: str, mark: str) -> str | None:
         """Return the tag of the object if it is the one that was written with this mark."""
-        import obstore
-
         with self._translated(key):
             found = obstore.get(self._store, key, options={"head": True})
         return self._tag(found.meta) if found.attributes.get(WRITE) == mark else None
 
     def _range(self, store: Any, key: str, start: int, size: int, version: str) -> Piece:
-        import obstore
-
         options: GetOptions = {"range": (start, start + size)} if size else {}
         if version:
             options["if_match"] = version
@@ -236,8 +224,6 @@ class BucketStore(ObjectStore):
         return digest.hexdigest()
 
     def _listing(self, folder: str, start_after: str, page: int) -> Iterator[Entry]:
-        import obstore
-
         with self._translated(folder):
             found = obstore.list(
                 self._store, folder or None, offset=start_after or None, chunk_size=page
@@ -250,11 +236,9 @@ class BucketStore(ObjectStore):
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:
-        from obstore.exceptions import BaseError
-
         try:
             yield
-        except (BaseError, FileNotFoundError, ValueError) as error:
+        except ERRORS as error:
             raise translate(error, key, self.api) from error
 
 

@@ -26,7 +26,7 @@ class Meter:
         self.bytes_total += size
         self.files_total += 1
 
-    def add(self, size: int = 0, files: int = 0) -> None:
+    def add(self, size: int, files: int = 0) -> None:
         """Count bytes and files that are done."""
         with self._lock:
             self.bytes_done += size

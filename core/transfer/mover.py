@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from llmcloud.core.transfer.crc32c import combined, crc32c
 from llmcloud.core.transfer.errors import FATAL, PASSING, Damaged
 from llmcloud.core.transfer.meter import Memory, Meter, RateLimit
-from llmcloud.core.transfer.pool import Pace, Pool, Stopped
+from llmcloud.core.transfer.pool import Pool, Stopped
 from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
 from llmcloud.runtime.errors import Failure, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 
@@ -38,7 +38,7 @@ Done = TypeVar("Done")
 class Events:
     """Who is told of each item, from any thread, one at a time."""
 
-    moved: Callable[[Item], None] = lambda _: None
+    moved: Callable[[Item], None] | None = None
     failed: Callable[[str, str], None] = lambda *_: None
 
 
@@ -55,7 +55,6 @@ class Mover:
 
     def __post_init__(self) -> None:
         self.pool = Pool(THREADS)
-        self.pace = Pace(THREADS)
         self._memory = Memory(MEMORY_BYTES)
         self._lock = threading.Lock()
         self._batch: list[tuple[Item, Item | None]] = []
@@ -93,31 +92,31 @@ class Mover:
         for number in range(1, large.count + 1):
             self.pool.add(functools.partial(self._move_part, large, number))
 
-    def _move_batch(self, batch: Iterable[tuple[Item, Item | None]]) -> None:
-        for item, doubt in batch:
-            with self._noting(item):
-                if doubt and self._is_equal(item, doubt):
-                    self.meter.forget(item.size)
-                else:
-                    self._move_small(item)
+    def _move_batch(self, batch: Sequence[tuple[Item, Item | None]]) -> None:
+        largest = max(item.size for item, _ in batch)
+        memory = self._memory.take(largest, self.pool.stopped)
+        try:
+            for item, doubt in batch:
+                with self._noting(item):
+                    if doubt and self._is_equal(item, doubt):
+                        self.meter.forget(item.size)
+                    else:
+                        self._move_small(item)
+        finally:
+            self._memory.give_back(memory)
 
     def _move_small(self, item: Item) -> None:
         self.rate.take(item.size, self.pool.stopped)
-        memory = self._memory.take(item.size, self.pool.stopped)
         try:
-            data, digest = self._try(functools.partial(self._read_small, item))
-            self._try(functools.partial(self.target.write, item, data, digest))
+            self._try(functools.partial(self._copy, item))
         except NotFound:
             if item.size:
                 raise
             self.meter.forget(0)  # consoles make `folder/` objects, which are listed as `folder`
-            return
-        finally:
-            self._memory.give_back(memory)
-        self.meter.add(item.size)
-        self._tell(item)
+        else:
+            self._tell(item, item.size)
 
-    def _read_small(self, item: Item) -> tuple[Any, int]:
+    def _copy(self, item: Item) -> None:
         reader = self.source.open(item)
         try:
             data = reader.read(0, item.size)
@@ -127,7 +126,7 @@ class Mover:
         digest = crc32c(data)
         if reader.crc32c is not None and reader.crc32c != digest:
             raise _Garbled
-        return data, digest
+        self.target.write(item, data, digest)
 
     def _move_part(self, large: _Large, number: int) -> None:
         """Move one part; the first opens the item on both sides, the last completes it."""
@@ -205,7 +204,7 @@ class Mover:
                 self.meter.add(-large.range_of(number)[1])
                 self._pass_on(large, number)
             self._appear(large, self._checked(large))
-        self._tell(large.item)
+        self._tell(large.item, 0)
 
     def _checked(self, large: _Large) -> int:
         """Return the digest of all parts if it is the one that is kept with the source."""
@@ -237,8 +236,7 @@ class Mover:
         for number in range(1, TRIES + 1):
             begun_at = time.monotonic()
             try:
-                with self.pace.request(self.pool.stopped):
-                    done = request()
+                done = request()
             except FATAL:
                 raise
             except _Garbled as failure:
@@ -247,10 +245,10 @@ class Mover:
             except PASSING:
                 if number == TRIES:
                     raise
-                self.pace.went_badly(begun_at)
+                self.pool.pace.went_badly(begun_at)
                 self._wait(number)
             else:
-                self.pace.went_well()
+                self.pool.pace.went_well()
                 return done
         raise AssertionError("the last try returns or raises")
 
@@ -270,10 +268,11 @@ class Mover:
         except OSError as error:
             self.note(item.name, Failure(error.strerror or str(error)))
 
-    def _tell(self, item: Item) -> None:
-        self.meter.add(0, 1)
-        with self._lock:
-            self.events.moved(item)
+    def _tell(self, item: Item, size: int) -> None:
+        self.meter.add(size, 1)
+        if self.events.moved:
+            with self._lock:
+                self.events.moved(item)
 
 
 class _Garbled(Exception):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 WAITING = 2  # units of work that wait for each thread
+REST_S = 0.1
 
 
 class Stopped(Exception):
@@ -26,6 +27,7 @@ class Pool:
 
     def __init__(self, threads: int) -> None:
         self.stopped = threading.Event()
+        self.pace = Pace(threads)
         self._todo: queue.Queue[Callable[[], None] | None] = queue.Queue(threads * WAITING)
         self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
@@ -35,7 +37,7 @@ class Pool:
     def add(self, work: Callable[[], None]) -> None:
         """Give work to a thread, waiting while all have enough; raises what stopped them."""
         if self._threads < self._room and (not self._threads or not self._todo.empty()):
-            threading.Thread(target=self._work, daemon=True).start()
+            threading.Thread(target=self._work, args=(self._threads,), daemon=True).start()
             self._threads += 1
         while not self.stopped.is_set():
             with contextlib.suppress(queue.Full):
@@ -45,6 +47,7 @@ class Pool:
 
     def finish(self) -> None:
         """Wait until all is done; raises what stopped it."""
+        self.pace.is_over = True
         for _ in range(self._threads):
             while not self.stopped.is_set():
                 with contextlib.suppress(queue.Full):
@@ -69,9 +72,11 @@ class Pool:
         if self.stopped.is_set():
             raise Stopped
 
-    def _work(self) -> None:
+    def _work(self, rank: int) -> None:
         try:
             while not self.stopped.is_set():
+                if self.pace.rests(rank):
+                    continue
                 try:
                     work = self._todo.get(timeout=0.5)
                 except queue.Empty:
@@ -89,47 +94,38 @@ class Pool:
 
 
 class Pace:
-    """How many requests may be under way: one more as long as all goes well, half when not.
+    """How many threads may work: one more as long as all goes well, half when it does not.
 
-    So a store that throttles gets what it can take, and a fast one all that we have.
+    So a store that throttles gets what it can take, and a fast one all that we have. A thread
+    rests only between two units of work, so that the first of them always gets to the last unit.
     """
 
     def __init__(self, most: int) -> None:
         self.limit = float(most)
+        self.is_over = False  # nothing more will come: who rests may see that and end
         self._most = most
-        self._under_way = 0
         self._cut_at = 0.0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
 
-    @contextlib.contextmanager
-    def request(self, stopped: threading.Event) -> Iterator[None]:
-        """Wait for a turn; Stopped when there will be none."""
-        with self._changed:
-            while self._under_way >= max(int(self.limit), 1):
-                if stopped.is_set():
-                    raise Stopped
-                self._changed.wait(0.5)
-            self._under_way += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._under_way -= 1
-                self._changed.notify()
+    def rests(self, rank: int) -> bool:
+        """Wait a little if the thread of this rank is one too many; tells whether it still is."""
+        if rank < self.limit or self.is_over:
+            return False
+        time.sleep(REST_S)
+        return True
 
     def went_well(self) -> None:
         """Count a request that succeeded."""
         if self.limit < self._most:
-            with self._changed:
+            with self._lock:
                 self.limit = min(self.limit + 1 / self.limit, self._most)
-                self._changed.notify()
 
     def went_badly(self, begun_at: float) -> None:
         """Slow down after a request that was throttled or got no answer.
 
         Those that were under way together count once.
         """
-        with self._changed:
+        with self._lock:
             if begun_at >= self._cut_at:
                 self.limit = max(self.limit / 2, 1.0)
                 self._cut_at = time.monotonic()
