@@ -155,6 +155,9 @@ class _Judge:
                     yield from self.judge(schema["items"], item, f"{where}[{number}]")
             case "string", str():
                 yield from _text_problems(schema, value, where)
+            case ("string", int()) if self._method and schema.get("format") in INTEGERS:
+                # Google reads both, and google-cloud-storage sends a number when it composes
+                yield from _text_problems(schema, str(value), where)
             case ("integer", int()) if not isinstance(value, bool):
                 yield from _text_problems(schema, str(value), where)
             case ("number", int() | float()) if not isinstance(value, bool):
@@ -192,7 +195,7 @@ def _text_problems(schema: Schema, value: str, where: str) -> Iterator[str]:
         yield f"{where}: {value!r} does not match {schema['pattern']}"
     if form in INTEGERS or form == "integer":
         yield from _integer_problems(schema, value, where)
-    elif form == "boolean" and value not in {"true", "false"}:
+    elif form == "boolean" and value.lower() not in {"true", "false"}:  # the SDK says `True`
         yield f"{where}: {value!r} is no boolean"
     elif form in FORMS and not FORMS[str(form)](value):
         yield f"{where}: {value!r} is no {form}"

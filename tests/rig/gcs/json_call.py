@@ -60,7 +60,7 @@ class JsonCall:
         return None if value is None else int(value)
 
     def flag(self, name: str) -> bool:
-        return self.query.get(name) == "true"
+        return self.query.get(name, "").lower() == "true"
 
     def conditions(self, prefix: str = "if") -> Conditions:
         return Conditions(
