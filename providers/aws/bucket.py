@@ -146,7 +146,9 @@ class S3Upload(PartUpload):
             md5 = hashlib.md5(data, usedforsecurity=False).digest()
             digest = {"ContentMD5": base64.b64encode(md5).decode()}
         with translated(self.bucket.url, self.key):
-            sent = self.client.upload_part(**self._named, PartNumber=number, Body=data, **digest)
+            # The SDK takes bytes alone of all buffers; of what they are, nothing is copied.
+            body = bytes(data)
+            sent = self.client.upload_part(**self._named, PartNumber=number, Body=body, **digest)
         self._etags[number] = sent["ETag"]
 
     def complete(self, count: int, crc32c: int) -> None:
