@@ -17,9 +17,17 @@ from typing import TYPE_CHECKING, Any
 import obstore
 from obstore.exceptions import BaseError
 
-from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
+from llmcloud.runtime import layout
+from llmcloud.runtime.bucket_api import LOG_TAG, PART_BYTES, part_bytes
 from llmcloud.runtime.bucket_errors import PastEnd, gone, translate
-from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone, Unavailable
+from llmcloud.runtime.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    StoreGone,
+    Unavailable,
+)
 from llmcloud.runtime.objects import Blob, Entry, ObjectStore, Piece, check_key, check_prefix
 
 if TYPE_CHECKING:
@@ -44,6 +52,7 @@ class BucketStore(ObjectStore):
     def __init__(self, api: BucketApi) -> None:
         self.api = api
         self.url = api.url
+        self._may_tag = True
 
     @cached_property
     def _store(self) -> Any:
@@ -92,7 +101,7 @@ class BucketStore(ObjectStore):
     ) -> str:
         check_key(key)
         if not if_absent and if_match is None:
-            return self._put(self._store, key, data)
+            return self._put_tagged(key, data)
         mode = "create" if if_absent else {self.api.condition: if_match}
         mark = uuid.uuid4().hex
         try:
@@ -187,6 +196,14 @@ class BucketStore(ObjectStore):
     def _delete_one(self, key: str) -> None:
         with contextlib.suppress(NotFound), self._translated(key):
             obstore.delete(self._store, key)
+
+    def _put_tagged(self, key: str, data: bytes) -> str:
+        """Write an object, with the tag that lets a bucket expire it if it is a piece of a log."""
+        if self.api.has_tags and self._may_tag and layout.is_log(key):
+            with contextlib.suppress(PermissionDenied):
+                return self._put(self._store, key, data, tags=LOG_TAG)
+            self._may_tag = False  # tagging needs a permission of its own
+        return self._put(self._store, key, data)
 
     def _put(self, store: Any, key: str, data: bytes | memoryview, **options: Any) -> str:
         with self._translated(key):

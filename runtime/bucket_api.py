@@ -64,6 +64,7 @@ class BucketApi(ABC):
 
     url: str
     condition = "e_tag"  # what a conditional write names: "e_tag" or "version"
+    has_tags = False  # objects can carry tags, and a bucket's rules tell them apart by these
     is_ordered = True  # listings come in the order of the keys' bytes
     credentials_fix = ""  # what to run when there are no valid credentials
 

@@ -107,6 +107,12 @@ def streams(job_id: str, kind: str) -> str:
     return f"jobs/{job_id}/{kind}/"
 
 
+def is_log(key: str) -> bool:
+    """Tell whether an object is a piece of a job's log."""
+    top, _, rest = key.partition("/")
+    return top == "jobs" and rest.partition("/")[2].startswith("logs/")
+
+
 def numbers(names: Iterable[str]) -> list[int]:
     """Return the numbers that names stand for; what is none is nothing that we wrote."""
     return [int(name) for name in names if name.isascii() and name.isdigit()]

@@ -30,6 +30,7 @@ class S3Bucket(BucketApi):
     """A bucket of S3, or of a service like it behind AWS_ENDPOINT_URL_S3."""
 
     credentials_fix = NO_CREDENTIALS_FIX
+    has_tags = True
 
     def __init__(self, account: Account, name: str, make: Callable[[], object]) -> None:
         self.url = f"s3://{name}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -85,6 +87,27 @@ def test_rules_are_added_to_those_that_others_made(
     uploads = rules["llmcloud-abort-uploads"]["AbortIncompleteMultipartUpload"]
     assert uploads == {"DaysAfterInitiation": 2}
     assert rules["llmcloud-expire-logs"]["Expiration"]["Days"] == 10
+
+
+def test_a_rule_for_logs_finds_them_by_their_tag(bench: Bench, s3: Emulator, name: str) -> None:
+    """…and nothing else of a job."""
+    client = s3_client(s3)
+    client.create_bucket(Bucket=name)
+    log, other = "jobs/one/logs/0001/00000/00000000", "jobs/logs/status.json"
+    program = (
+        "import sys; from llmcloud.core.stores import open_store;"
+        "store = open_store(sys.argv[1]); [store.put(key, b'') for key in sys.argv[2:]]"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, f"s3://{name}", log, other], env=bench.environ, check=True
+    )
+    tags = [client.get_object_tagging(Bucket=name, Key=key)["TagSet"] for key in (log, other)]
+    assert tags == [[{"Key": "llmcloud", "Value": "log"}], []]
+    assert bench.cli("buckets", "create", f"s3://{name}-2", "--expire-logs", "30").code == 0
+    rules = client.get_bucket_lifecycle_configuration(Bucket=f"{name}-2")["Rules"]
+    (rule,) = [each for each in rules if each["ID"] == "llmcloud-expire-logs"]
+    found = rule["Filter"]["And"]
+    assert (found["Prefix"], found["Tags"]) == ("jobs/", tags[0])
 
 
 def test_a_bucket_that_holds_something_is_deleted_by_force_only(
