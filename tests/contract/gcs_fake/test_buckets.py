@@ -61,15 +61,6 @@ class TestABucket:
         with pytest.raises(exceptions.PreconditionFailed):
             again.patch(if_metageneration_match=2)
 
-    def test_loses_what_an_update_leaves_out(self, client: Client, bucket: Bucket) -> None:
-        bucket.labels = {"team": "nlp"}
-        bucket.patch()
-        again = client.bucket("bucket")
-        again.versioning_enabled = True
-        again.update()
-        found = client.get_bucket("bucket")
-        assert (found.labels, found.versioning_enabled) == ({}, True)
-
     def test_is_listed_with_those_of_its_project(self, client: Client) -> None:
         names = [f"bucket-{number}" for number in range(5)]
         for name in reversed(names):

@@ -223,6 +223,27 @@ def with_json(fake: GcsFake, deed: Callable[[object], object]) -> None:
         client.close()
 
 
+class TestARead:
+    def test_may_ask_for_a_tag_of_either_interface(self, bucket: Bucket, store: GCSStore) -> None:
+        tag = store.put("a", b"x")["e_tag"]
+        assert store.get("a", options={"if_match": tag}).bytes() == b"x"
+        with pytest.raises(obstore.exceptions.PreconditionError):
+            store.get("a", options={"if_match": '"other"'})
+        with pytest.raises(obstore.exceptions.NotModifiedError):
+            store.get("a", options={"if_none_match": tag})
+        blob = bucket.get_blob("a")
+        blob.reload(if_etag_match=blob.etag)
+        with pytest.raises(exceptions.NotModified):
+            blob.reload(if_etag_not_match=blob.etag)
+
+    def test_may_ask_for_an_old_generation(self, bucket: Bucket, store: GCSStore) -> None:
+        bucket.versioning_enabled = True
+        bucket.patch()
+        old = store.put("a", b"old")["version"]
+        store.put("a", b"new")
+        assert store.get("a", options={"version": old}).bytes() == b"old"
+
+
 class TestARange:
     DATA = bytes(range(256)) * 4
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.rig.gcs.fake import GcsFake
 
 API = "storage.v1"
+TAGS = {"if-match", "if-none-match"}
+UNHEARD = ("x-goog-encryption-", "x-goog-copy-source-encryption-")
 HEARD_EVERYWHERE = {"alt", "fields", "key", "prettyPrint", "projection", "quotaUser", "uploadType"}
 
 
@@ -37,7 +39,6 @@ ROUTES = {
     "storage.buckets.get": Route(json_buckets.get, METAGENERATION),
     "storage.buckets.list": Route(json_buckets.list_, "project prefix maxResults pageToken"),
     "storage.buckets.patch": Route(json_buckets.patch, f"predefinedAcl {METAGENERATION}"),
-    "storage.buckets.update": Route(json_buckets.update, f"predefinedAcl {METAGENERATION}"),
     "storage.buckets.delete": Route(json_buckets.delete, METAGENERATION),
     "storage.buckets.getIamPolicy": Route(
         json_policies.get_policy, "optionsRequestedPolicyVersion"
@@ -85,7 +86,11 @@ def answer(fake: GcsFake, request: Request) -> Response:
     _check_request(call, request, body)
     route = ROUTES.get(call.id)
     unheard = {name for name, _ in request.query} - HEARD_EVERYWHERE
-    if route is None or unheard - set(route.hears.split()):
+    unheard -= set(route.hears.split()) if route else set()
+    if call.id != "storage.objects.get":
+        unheard |= TAGS & request.headers.keys()
+    unheard |= {name for name in request.headers if name.startswith(UNHEARD)}
+    if route is None or unheard:
         raise errors.Unserved(f"{call.id} with {sorted(unheard)}")
     said = route.answer(JsonCall(fake, request, call, body))
     return said if isinstance(said, Response) else _response(fake, call, said, request)

@@ -124,17 +124,8 @@ def list_(call: JsonCall) -> Resource:
 
 def patch(call: JsonCall) -> Resource:
     """Change what is named; null removes it."""
-    return _changed(call, call.body or {})
-
-
-def update(call: JsonCall) -> Resource:
-    """Change what is named, and remove whatever is not."""
-    return _changed(call, {**dict.fromkeys(SETTABLE - {"iamConfiguration"}), **(call.body or {})})
-
-
-def _changed(call: JsonCall, given: Resource) -> Resource:
+    changes = _changes(call.body or {})
     bucket = call.bucket("storage.buckets.update")
-    changes = _changes(given)
     with call.storage.lock:
         _check_metageneration(call, bucket, reading=False)
         resource = copy.deepcopy(bucket.resource)

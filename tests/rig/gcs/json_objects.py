@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tests.rig.gcs import errors
 from tests.rig.gcs.content import Content
 from tests.rig.gcs.json_call import JsonCall, check_acl, object_resource, settable_fields
-from tests.rig.gcs.media import download
+from tests.rig.gcs.media import check_tags, download
 from tests.rig.gcs.storage import Page
 from tests.rig.gcs.versions import Resource, Version, now
 
@@ -27,6 +27,7 @@ def get(call: JsonCall) -> Resource | Response:
     call.conditions().check(version, reading=True)
     if call.query.get("alt") == "media":
         return download(call.request, version)
+    check_tags(call.request, version)
     return object_resource(version, call.request.host)
 
 

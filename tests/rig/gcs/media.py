@@ -25,7 +25,7 @@ HEADERS = {
 
 def download(request: Request, version: Version) -> Response:
     """Return the bytes that a GET asks for, or for a HEAD their size."""
-    _check_tags(request, version)
+    check_tags(request, version)
     headers = media_headers(version)
     encoded = version.fields.get("contentEncoding") == "gzip"
     if encoded and "gzip" not in request.headers.get("accept-encoding", ""):
@@ -81,7 +81,8 @@ def _bounds(found: re.Match[str], size: int) -> tuple[int, int]:
     return start, stop
 
 
-def _check_tags(request: Request, version: Version) -> None:
+def check_tags(request: Request, version: Version) -> None:
+    """Raise what Google answers when the tag is not the wanted one; either kind of tag will do."""
     tags = {version.xml_etag.strip('"'), version.etag, "*"}
     wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")
     if wanted and not tags & _tags(wanted):

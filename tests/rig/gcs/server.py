@@ -11,12 +11,21 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from tests.rig.gcs import errors
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from io import BufferedIOBase
 
 PIECE_BYTES = 8 << 20
 PHRASES = {status.value: status.phrase for status in HTTPStatus}
+
+
+def parsed_int(name: str, value: str) -> int:
+    """Return the number that a client sent."""
+    if not value.isdecimal():
+        raise errors.invalid(f"Invalid value for {name}: {value}")
+    return int(value)
 
 
 class Interrupted(Exception):
@@ -82,7 +91,7 @@ class Request:
 
     def header_int(self, name: str) -> int | None:
         value = self.headers.get(name)
-        return None if value is None else int(value)
+        return None if value is None else parsed_int(name, value)
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,8 @@ class _Connection(socketserver.StreamRequestHandler):
                 pass
         except (Interrupted, ConnectionError, TimeoutError):
             pass  # the client is gone; what it left half done is the handler's to keep or forget
+        except ValueError:  # what came is not HTTP: bytes may be flipped on the way
+            self.connection.sendall(Response(400, {"Connection": "close"}).head())
 
     def _handle_one(self) -> bool:
         request = self._request()

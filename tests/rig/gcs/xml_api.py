@@ -12,7 +12,7 @@ from tests.rig.gcs import errors
 from tests.rig.gcs.content import Content
 from tests.rig.gcs.digests import check_digests
 from tests.rig.gcs.media import HEADERS, download, version_headers
-from tests.rig.gcs.server import Request, Response
+from tests.rig.gcs.server import Request, Response, parsed_int
 from tests.rig.gcs.storage import Bucket, Page, Storage
 from tests.rig.gcs.versions import Conditions, Resource, Version, time_text
 
@@ -50,6 +50,10 @@ class XmlCall:
     @property
     def query(self) -> dict[str, str]:
         return dict(self.request.query)
+
+    def integer(self, name: str) -> int | None:
+        value = self.query.get(name)
+        return None if value is None else parsed_int(name, value)
 
     def require(self, permission: str) -> Bucket:
         """Return the bucket to a caller who has the permission."""
@@ -103,9 +107,8 @@ def answer_object(call: XmlCall) -> Response:
 def _get(call: XmlCall) -> Response:
     call.check_known("generation")
     bucket = call.require("storage.objects.get")
-    generation = call.query.get("generation")
     with call.storage.lock:
-        version = bucket.get(call.name, int(generation) if generation else None)
+        version = bucket.get(call.name, call.integer("generation"))
     conditions(call.request).check(version, reading=True)
     return download(call.request, version)
 
@@ -149,13 +152,8 @@ def _copy(call: XmlCall) -> Response:
 def _delete(call: XmlCall) -> Response:
     call.check_known("generation")
     call.require("storage.objects.delete")
-    generation = call.query.get("generation")
-    call.storage.delete(
-        call.bucket,
-        call.name,
-        int(generation) if generation else None,
-        conditions(call.request),
-    )
+    generation = call.integer("generation")
+    call.storage.delete(call.bucket, call.name, generation, conditions(call.request))
     return Response(204)
 
 
@@ -164,7 +162,7 @@ def _list(call: XmlCall) -> Response:
     known = "list-type prefix delimiter start-after continuation-token max-keys"
     call.check_known(*known.split())
     bucket = call.require("storage.objects.list")
-    limit = min(int(query.get("max-keys", KEYS_MAX)), KEYS_MAX)
+    limit = min(call.integer("max-keys") or KEYS_MAX, KEYS_MAX)
     token = query.get("continuation-token")
     after = base64.urlsafe_b64decode(token).decode() if token else query.get("start-after", "")
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")

@@ -52,7 +52,7 @@ def _start(call: XmlCall) -> Response:
 def _put_part(call: XmlCall) -> Response:
     _check_unconditional(call, "partNumber", "uploadId")
     upload = _upload(call, "storage.multipartUploads.create")
-    number = int(call.query["partNumber"])
+    number = call.integer("partNumber") or 0
     if not 1 <= number <= PARTS_MAX:
         raise errors.invalid(f"Part number must be an integer between 1 and {PARTS_MAX}.")
     content = Content.of(call.request.body.pieces())
@@ -123,7 +123,7 @@ def _abort(call: XmlCall) -> Response:
 
 def _list_parts(call: XmlCall) -> Response:
     call.check_known("uploadId", "max-parts", "part-number-marker")
-    after, limit = int(call.query.get("part-number-marker", 0)), _limit(call, "max-parts")
+    after, limit = call.integer("part-number-marker") or 0, _limit(call, "max-parts")
     with call.storage.lock:
         upload = _upload(call, "storage.multipartUploads.listParts")
         parts = sorted((n, *part) for n, part in upload.parts.items() if n > after)
@@ -176,7 +176,7 @@ def _upload(call: XmlCall, permission: str) -> Multipart:
 
 
 def _limit(call: XmlCall, name: str) -> int:
-    return min(int(call.query.get(name, 1000)), 1000)
+    return min(call.integer(name) or 1000, 1000)
 
 
 def _check_unconditional(call: XmlCall, *names: str) -> None:
