@@ -1,4 +1,4 @@
-"""How far a transfer is, how fast it may be, and how much of it may be in memory."""
+"""How far a transfer is, and how fast it may be."""
 
 from __future__ import annotations
 
@@ -58,28 +58,3 @@ class RateLimit:
             self._free_at = begin + size / self._bytes_per_s
         if stopped.wait(begin - now):
             raise Stopped
-
-
-class Memory:
-    """How many bytes of items may be in memory at once; one item always may."""
-
-    def __init__(self, budget_bytes: int) -> None:
-        self._budget = self._free = budget_bytes
-        self._changed = threading.Condition()
-
-    def take(self, size: int, stopped: threading.Event) -> int:
-        """Wait for room, and return what is to be given back."""
-        size = min(size, self._budget)
-        with self._changed:
-            while self._free < size:
-                if stopped.is_set():
-                    raise Stopped
-                self._changed.wait(0.5)
-            self._free -= size
-        return size
-
-    def give_back(self, size: int) -> None:
-        """Make room."""
-        with self._changed:
-            self._free += size
-            self._changed.notify_all()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcloud.core.transfer.crc32c import combined, crc32c
 from llmcloud.core.transfer.errors import FATAL, PASSING, Damaged
-from llmcloud.core.transfer.meter import Memory, Meter, RateLimit
+from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.pool import Pool, Stopped
 from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
 from llmcloud.runtime.errors import Failure, NotFound
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 
-THREADS = 16
-MEMORY_BYTES = 6 * PART_BYTES
+# Many threads for small items, whose time goes into waiting; few for what fills memory.
+SMALL, LARGE = 0, 1
+THREADS = (16, 6)
+SMALL_BYTES = 1 << 20
 BATCH = 16  # small items that one thread moves in a row: handing over costs as much as sending
 TRIES = 8
 GARBLED_TRIES = 3
@@ -54,8 +56,7 @@ class Mover:
     failed: dict[str, Failure] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.pool = Pool(THREADS)
-        self._memory = Memory(MEMORY_BYTES)
+        self.pool = Pool(*THREADS)
         self._lock = threading.Lock()
         self._batch: list[tuple[Item, Item | None]] = []
 
@@ -71,10 +72,12 @@ class Mover:
         self.meter.plan(item.size)
         if item.size > PART_BYTES:
             self._add_parts(item, doubt)
-            return
-        self._batch.append((item, doubt))
-        if len(self._batch) >= BATCH:
-            self._flush()
+        elif item.size > SMALL_BYTES:
+            self.pool.add(functools.partial(self._move_batch, [(item, doubt)]), LARGE)
+        else:
+            self._batch.append((item, doubt))
+            if len(self._batch) >= BATCH:
+                self._flush()
 
     def note(self, name: str, failure: Failure) -> None:
         """Remember that an item could not be moved."""
@@ -84,26 +87,21 @@ class Mover:
 
     def _flush(self) -> None:
         if self._batch:
-            self.pool.add(functools.partial(self._move_batch, self._batch))
+            self.pool.add(functools.partial(self._move_batch, self._batch), SMALL)
             self._batch = []
 
     def _add_parts(self, item: Item, doubt: Item | None) -> None:
         large = _Large(item, doubt)
         for number in range(1, large.count + 1):
-            self.pool.add(functools.partial(self._move_part, large, number))
+            self.pool.add(functools.partial(self._move_part, large, number), LARGE)
 
     def _move_batch(self, batch: Sequence[tuple[Item, Item | None]]) -> None:
-        largest = max(item.size for item, _ in batch)
-        memory = self._memory.take(largest, self.pool.stopped)
-        try:
-            for item, doubt in batch:
-                with self._noting(item):
-                    if doubt and self._is_equal(item, doubt):
-                        self.meter.forget(item.size)
-                    else:
-                        self._move_small(item)
-        finally:
-            self._memory.give_back(memory)
+        for item, doubt in batch:
+            with self._noting(item):
+                if doubt and self._is_equal(item, doubt):
+                    self.meter.forget(item.size)
+                else:
+                    self._move_small(item)
 
     def _move_small(self, item: Item) -> None:
         self.rate.take(item.size, self.pool.stopped)
@@ -164,16 +162,12 @@ class Mover:
         start, size, sink = (*large.range_of(number), large.sink)
         assert sink  # noqa: S101 - _open set it
         read = functools.cache(lambda: self._read_part(large, start, size))
-        memory = self._memory.take(size, self.pool.stopped)
-        try:
-            digest = sink.held(number, size, read)
-            if digest is None:
-                self.rate.take(size, self.pool.stopped)
-                data = read()
-                digest = crc32c(data)
-                self._try(functools.partial(sink.put, number, data, digest))
-        finally:
-            self._memory.give_back(memory)
+        digest = sink.held(number, size, read)
+        if digest is None:
+            self.rate.take(size, self.pool.stopped)
+            data = read()
+            digest = crc32c(data)
+            self._try(functools.partial(sink.put, number, data, digest))
         large.digests[number] = digest
         self.meter.add(size)
 

@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 WAITING = 2  # units of work that wait for each thread
 REST_S = 0.1
+POLL_S = 0.5
 
 
 class Stopped(Exception):
@@ -20,41 +22,35 @@ class Stopped(Exception):
 
 
 class Pool:
-    """Threads for units of work; the first failure that a unit raises stops them all.
+    """Lanes of threads for units of work; the first failure that a unit raises stops them all.
 
     Daemon threads, and waits in Python: so Ctrl-C interrupts at once, whatever a thread is at.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, *threads: int) -> None:
         self.stopped = threading.Event()
-        self.pace = Pace(threads)
-        self._todo: queue.Queue[Callable[[], None] | None] = queue.Queue(threads * WAITING)
-        self._ended: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self.pace = Pace(max(threads))
+        self._lanes = [_Lane(each, queue.Queue(each * WAITING)) for each in threads]
+        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._failure: BaseException | None = None
-        self._room = threads
-        self._threads = 0
 
-    def add(self, work: Callable[[], None]) -> None:
-        """Give work to a thread, waiting while all have enough; raises what stopped them."""
-        if self._threads < self._room and (not self._threads or not self._todo.empty()):
-            threading.Thread(target=self._work, args=(self._threads,), daemon=True).start()
-            self._threads += 1
-        while not self.stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                self._todo.put(work, timeout=0.5)
-                return
-        self._raise()
+    def add(self, work: Callable[[], None], lane: int = 0) -> None:
+        """Give work to a lane, waiting while its threads have enough; raises what stopped it."""
+        found = self._lanes[lane]
+        if found.started < found.threads and (not found.started or not found.todo.empty()):
+            threading.Thread(target=self._work, args=(found, found.started), daemon=True).start()
+            found.started += 1
+        self._put(found, work)
 
     def finish(self) -> None:
         """Wait until all is done; raises what stopped it."""
         self.pace.is_over = True
-        for _ in range(self._threads):
-            while not self.stopped.is_set():
-                with contextlib.suppress(queue.Full):
-                    self._todo.put(None, timeout=0.5)
-                    break
-        for _ in range(self._threads):
-            self._ended.get()
+        for lane in self._lanes:
+            for _ in range(lane.started):
+                self._put(lane, None)
+        for lane in self._lanes:
+            for _ in range(lane.started):
+                self._ended.get()
         self._raise()
 
     @contextlib.contextmanager
@@ -66,19 +62,26 @@ class Pool:
         finally:
             self.stopped.set()
 
+    def _put(self, lane: _Lane, work: Callable[[], None] | None) -> None:
+        while not self.stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                lane.todo.put(work, timeout=POLL_S)
+                return
+        self._raise()
+
     def _raise(self) -> None:
         if self._failure is not None:
             raise self._failure
         if self.stopped.is_set():
             raise Stopped
 
-    def _work(self, rank: int) -> None:
+    def _work(self, lane: _Lane, rank: int) -> None:
         try:
             while not self.stopped.is_set():
-                if self.pace.rests(rank):
+                if self.pace.rests(rank / lane.threads):
                     continue
                 try:
-                    work = self._todo.get(timeout=0.5)
+                    work = lane.todo.get(timeout=POLL_S)
                 except queue.Empty:
                     continue
                 if work is None:
@@ -91,6 +94,13 @@ class Pool:
             self.stopped.set()
         finally:
             self._ended.put(None)
+
+
+@dataclass
+class _Lane:
+    threads: int
+    todo: queue.Queue[Callable[[], None] | None]
+    started: int = 0
 
 
 class Pace:
@@ -107,9 +117,9 @@ class Pace:
         self._cut_at = 0.0
         self._lock = threading.Lock()
 
-    def rests(self, rank: int) -> bool:
-        """Wait a little if the thread of this rank is one too many; tells whether it still is."""
-        if rank < self.limit or self.is_over:
+    def rests(self, rank: float) -> bool:
+        """Wait a little if a thread is one too many; `rank` is 0 for a lane's first, below 1."""
+        if rank * self._most < self.limit or self.is_over:
             return False
         time.sleep(REST_S)
         return True
