@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from obstore.store import ClientConfig
+
 PART_BYTES = 8 << 20
 PARTS_MAX = 10_000
+# Of obstore with one request; the last is a part of 8 MiB at 30 kB/s.
+PATIENCE: ClientConfig = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "5m"}
 LOG_TAG = {"llmcloud": "log"}  # of objects that a bucket may expire by itself
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
-from llmcloud.runtime.bucket_api import BucketApi, Part, PartUpload
+from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
 from llmcloud.runtime.errors import Conflict, NotFound
 
 if TYPE_CHECKING:
@@ -43,9 +43,7 @@ class S3Bucket(BucketApi):
 
         account = self._account
         options: ClientConfig = {
-            "connect_timeout": "10s",
-            "read_timeout": "30s",
-            "timeout": "5m",  # a part of 8 MiB at 30 kB/s
+            **PATIENCE,
             "allow_http": account.endpoint.startswith("http:"),
         }
         if account.authority:
