@@ -37,6 +37,11 @@ WRONG_REGION = {
 }
 SKEWED = {"RequestTimeTooSkewed"}
 THROTTLED = {"SlowDown", "ServerBusy", "RequestLimitExceeded", "TooManyRequests", "Throttling"}
+# Answers of 4xx that another try may not get: bytes came damaged, late or not all.
+PASSING = {
+    *("BadDigest", "XAmzContentChecksumMismatch", "IncompleteBody", "RequestTimeout"),
+    *("Md5Mismatch", "Crc64Mismatch"),
+}
 
 
 class PastEnd(InvalidRequest):
@@ -81,9 +86,10 @@ def translate(error: Exception, key: str, api: BucketApi) -> Failure:
         return InvalidRequest("A name in it can't be handled: it has an odd part.", where=where)
     if status == 416:
         return PastEnd("The object is shorter than that.", where=where)
-    if 400 <= status < 500 and status != 408:
+    if 400 <= status < 500 and status != 408 and code not in PASSING:
         return InvalidRequest(f"The store refused the request ({code or status}).", where=where)
-    return Unavailable(f"The store did not answer as it should: {_reason(text)}.", where=where)
+    reason = code or _reason(text)
+    return Unavailable(f"The store did not answer as it should: {reason}.", where=where)
 
 
 def gone(url: str) -> StoreGone:
