@@ -164,12 +164,12 @@ def remove(
     from llmcloud.core.sync import Summary
 
     default = Session.open(store).store
-    source, target = location.source(place, (), default), location.target(place, default)
+    source, url = location.source(place, (), default), location.target(place, default).url
     items = list(source.items())
     if not dry_run:
-        if not output.confirm(f"Remove {len(items):,} objects under {target.url}?", yes=yes):
+        if not output.confirm(f"Remove {len(items):,} objects under {url}?", yes=yes):
             raise UsageError("Nothing was removed.")
-        target.remove([item.name for item in items])
+        location.remove(source, [item.name for item in items])
     size_bytes = sum(item.size for item in items)
     summary = Summary(len(items), size_bytes, 0)
-    report(Asked("removed", dry_run=dry_run, as_json=as_json), summary, target.url)
+    report(Asked("removed", dry_run=dry_run, as_json=as_json), summary, url)

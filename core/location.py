@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote_to_bytes
 
 from llmcloud.core.errors import UsageError
 from llmcloud.core.ignore import Patterns, walk
@@ -72,15 +72,28 @@ def target(text: str, default: ObjectStore | None = None) -> Target:
     return StoreTarget(store, f"{key.rstrip('/')}/" if key.rstrip("/") else "")
 
 
+def remove(found: Source, names: Sequence[str]) -> None:
+    """Remove items of a source by their names; from a store as its objects."""
+    if isinstance(found, StoreSource):
+        found.store.delete_all([found.prefix + name for name in names])
+        return
+    assert isinstance(found, FolderSource)  # noqa: S101 - `source` returns one of the two
+    root = Path(found.root).absolute()
+    if store := _store_around(root):
+        store.delete_all([(root / name).relative_to(store.root).as_posix() for name in names])
+    else:
+        FolderTarget(root).remove(names)
+
+
 def _parse(text: str, default: ObjectStore | None) -> Path | tuple[BucketStore, str]:
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         return Path(text) if default is None else _named(text, default)
     if scheme == "file":
-        path = Path(unquote(urlsplit(text).path))
-        if not path.is_absolute() or "\0" in str(path):
+        host, slash, path = rest.partition("/")
+        if host not in {"", "localhost"} or not slash or "%00" in path or "\0" in path:
             raise UsageError(f"{text} names no file.", fix="Write file:///absolute/path.")
-        return path
+        return Path(os.fsdecode(unquote_to_bytes(f"/{path}")))
     bucket, key = split_bucket(scheme, rest)
     return open_bucket(scheme, bucket), key
 
@@ -102,21 +115,30 @@ def _folder_target(path: Path) -> FolderTarget:
     url = "file://" + quote(os.fsencode(path.absolute()))
     if PRIVATE in path.parts:
         raise UsageError(f"{path} belongs to a store alone.", fix="Choose another folder.")
-    for folder in path.absolute().parents:
-        if FileStore(folder).is_there():
-            return FolderTarget(path, folder / PRIVATE / "tmp", url)
-    return FolderTarget(path, None, url)
+    store = _store_around(path.absolute())
+    return FolderTarget(path, store.root / PRIVATE / "tmp" if store else None, url)
+
+
+def _store_around(path: Path) -> FileStore | None:
+    """Return the store that a folder lies in."""
+    return next((FileStore(each) for each in path.parents if FileStore(each).is_there()), None)
 
 
 def _local_source(path: Path, exclude: Sequence[str]) -> FolderSource:
     if path.is_file():
         return FolderSource(path.parent, lambda: iter([_item(path.name, path.stat())]))
+    excluded = Patterns(exclude).match
     if path.is_dir():
-        return FolderSource(path, functools.partial(_in_folder, path, exclude))
+        return FolderSource(path, functools.partial(_in_folder, path, exclude), excluded)
     if not glob.has_magic(str(path)):
         raise NotFound(f"There is no file or folder {path}.")
     base = _base(path.parts)
-    return FolderSource(Path(*path.parts[:base]), functools.partial(_matching, path, base, exclude))
+    chosen = _chosen(path.parts[base:])
+    return FolderSource(
+        Path(*path.parts[:base]),
+        functools.partial(_matching, path, base, exclude),
+        lambda name: excluded(name) or not chosen(name),
+    )
 
 
 def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Item]:

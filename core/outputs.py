@@ -26,13 +26,11 @@ def pull(store: ObjectStore, job: str, target: Path, options: Options) -> Summar
             where="outputs",
             fix="They are uploaded when an attempt ends; `outputs:` in the job file names them.",
         )
-    summaries = [
+    for rank in ranks:
         sync(
             StoreSource(store, layout.outputs(job, rank)),
             FolderTarget(target if len(ranks) == 1 else target / f"node-{rank}"),
             options,
         )
-        for rank in ranks
-    ]
     meter = options.meter
-    return Summary(meter.files_done, meter.bytes_done, sum(each.unchanged for each in summaries))
+    return Summary(meter.files_done, meter.bytes_done, meter.unchanged)

@@ -23,7 +23,7 @@ from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.mover import Events, Mover
 from llmcloud.runtime.bucket_api import PART_BYTES
-from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound
+from llmcloud.runtime.errors import Failure, InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -137,10 +137,3 @@ def _removed(work: _Work, source: Source, options: Options) -> tuple[str, ...]:
         raise UsageError("Nothing was removed; all else was done.")
     work.mover.target.remove(names)
     return names
-
-
-def remove(target: Target, items: Sequence[Item]) -> None:
-    """Remove items from a target; NotFound when there are none."""
-    if not items:
-        raise NotFound("There is nothing to remove.", where=target.url)
-    target.remove([item.name for item in items])

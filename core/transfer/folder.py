@@ -12,6 +12,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -32,15 +33,24 @@ if TYPE_CHECKING:
 MARGIN_BYTES = 1 << 20
 SAME_S = 0.001  # file systems and listings round differently
 READ_BYTES = 1 << 20
+GROWING = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 
 
 class FolderSource(Source):
-    """Files below a folder; `find` yields them in the order of their names."""
+    """Files below a folder; `find` yields them in the order of their names.
 
-    def __init__(self, root: Path, find: Callable[[], Iterator[Item]]) -> None:
+    `hidden` tells of a name whether `find` would leave it out.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        find: Callable[[], Iterator[Item]],
+        hidden: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.root = os.fspath(root)
         self.url = self.root
-        self._find = find
+        self._find, self._hidden = find, hidden
 
     def items(self) -> Iterator[Item]:
         return self._find()
@@ -52,7 +62,7 @@ class FolderSource(Source):
         return crc32c_of(f"{self.root}/{item.name}")
 
     def hides(self, name: str) -> bool:
-        return os.path.lexists(f"{self.root}/{name}")
+        return self._hidden(name) or os.path.lexists(f"{self.root}/{name}")
 
 
 class FolderTarget(Target):
@@ -152,11 +162,11 @@ class FolderTarget(Target):
     def _grown(self, path: str, item: Item) -> str:
         """Return where a file grows: each version of an object elsewhere."""
         text = f"{item.sha256 or item.version or item.modified_at} {item.size} {path}"
-        mark = hashlib.sha256(text.encode()).hexdigest()[:16]
+        mark = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
         if self._growing:
             return f"{self._growing}/{mark}.part"
         folder, _, name = path.rpartition("/")
-        return f"{folder}/.{name[:64]}.{mark}.part"
+        return f"{folder}/.{name[:32]}.{mark}.part"  # 255 bytes at most, also of emoji
 
     @contextlib.contextmanager
     def _translated(self, item: Item) -> Iterator[None]:
@@ -216,6 +226,7 @@ class _FileSink(Sink):
         del crc32c
         os.ftruncate(self._descriptor, self._item.size)
         if self._item.sha256 and _sha256(self._descriptor) != self._item.sha256:
+            self.abort()
             raise _damaged(self._item)
         with self._target._translated(self._item):  # noqa: SLF001
             _appear(self._descriptor, self._grown, self._path, self._item)
@@ -293,6 +304,7 @@ def _appear(descriptor: int, grown: str, path: str, item: Item) -> None:
     try:
         os.replace(grown, path)  # noqa: PTH105
     except IsADirectoryError as error:
+        os.unlink(grown)  # noqa: PTH108
         raise Failure("A folder of this name is in the way.", where=path) from error
 
 
@@ -344,5 +356,5 @@ def _names(folder: str, at: str) -> Iterator[str]:
         if child.is_dir(follow_symlinks=False):
             if child.name not in {".git", ".llmcloud"}:
                 yield from _names(child.path, f"{at}{child.name}/")
-        elif not child.name.endswith(".part"):
+        elif not GROWING.fullmatch(child.name):
             yield at + child.name

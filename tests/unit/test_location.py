@@ -1,15 +1,17 @@
-"""Which places of a store have names."""
+"""Which places of a store have names, and what a person may write for one."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig.trees import moved, plant
 
-from llmcloud.core import sync
-from llmcloud.core.location import Place, locate, places
-from llmcloud.core.sync import Options
+from llmcloud.core import location
+from llmcloud.core.errors import UsageError
+from llmcloud.core.location import Place, places
 from llmcloud.runtime import layout
+from llmcloud.runtime.errors import InvalidRequest, NotFound
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
@@ -25,14 +27,15 @@ def store(tmp_path: Path) -> FileStore:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    (tmp_path / "source" / "sub").mkdir(parents=True)
-    (tmp_path / "source" / "a.txt").write_text("once")
-    (tmp_path / "source" / "sub" / "b.txt").write_text("upon")
-    return tmp_path / "source"
+    return plant(tmp_path / "source", {"a.txt": "once", "sub/b.txt": "upon"})
 
 
 def push(store: FileStore, source: Path, name: str) -> None:
-    sync.push(store, locate(name, store).prefix, str(source), Options())
+    moved(location.source(str(source)), location.target(name, store))
+
+
+def names(text: str, store: FileStore) -> list[str]:
+    return [item.name for item in location.source(text, (), store).items()]
 
 
 def test_a_store_that_nobody_has_made_has_no_places(tmp_path: Path) -> None:
@@ -44,28 +47,61 @@ def test_each_place_tells_its_size_and_the_url_that_a_job_reads_it_by(
 ) -> None:
     push(store, source, "my corpus")
     store.put(layout.data("0a" * 32) + "staged.txt", b"by a submit")
-    url = locate("my corpus", store).url
+    url = location.target("my corpus", store).url
     assert places(store) == [Place("my corpus", 2, 8, url)]
-    assert locate(url, store).prefix == "data/my corpus/"
+    assert names(url, store) == names("my corpus", store) == ["a.txt", "sub/b.txt"]
 
 
-def test_names_with_a_slash_are_places_of_their_own(store: FileStore, source: Path) -> None:
-    for name in ("text/en", "text/de", "corpus", "corpus/sub/more"):
+def test_what_lies_deeper_belongs_to_the_place_of_its_first_folder(
+    store: FileStore, source: Path
+) -> None:
+    for name in ("text/en", "text/de"):
         push(store, source, name)
-    assert [(place.name, place.objects) for place in places(store)] == [
-        ("corpus", 2),
-        ("corpus/sub/more", 2),
-        ("text/de", 2),
-        ("text/en", 2),
-    ]
-
-
-def test_what_was_copied_there_by_hand_is_listed_by_its_folder(store: FileStore) -> None:
     store.put("data/copied/deep/a.txt", b"once")
-    assert [(place.name, place.objects) for place in places(store)] == [("copied", 1)]
+    assert [(each.name, each.objects) for each in places(store)] == [("copied", 1), ("text", 4)]
+    assert names("text/de", store) == ["a.txt", "sub/b.txt"]
 
 
 def test_a_place_that_was_removed_is_listed_no_more(store: FileStore, source: Path) -> None:
     push(store, source, "corpus")
-    sync.remove(store, locate("corpus", store).prefix)
+    found = location.source("corpus", (), store)
+    location.remove(found, [item.name for item in found.items()])
     assert places(store) == []
+
+
+@pytest.mark.parametrize("text", ["", "/", "/etc", ".", "../x", "./x"])
+def test_a_path_is_no_name_in_a_store(store: FileStore, text: str) -> None:
+    """So that nobody pushes to a place that was meant as a folder here."""
+    with pytest.raises(UsageError):
+        location.target(text, store)
+
+
+@pytest.mark.parametrize("text", ["file://x", "file://relative/x", "file:///a%00b"])
+def test_a_file_url_has_an_absolute_path(store: FileStore, text: str) -> None:
+    with pytest.raises(UsageError):
+        location.target(text, store)
+
+
+@pytest.mark.parametrize("text", ["s3://", "gs:///x", "az://account", "az://account/", "ftp://x/y"])
+def test_a_url_without_a_bucket_or_of_an_unknown_kind_is_refused(
+    store: FileStore, text: str
+) -> None:
+    with pytest.raises(InvalidRequest):
+        location.source(text, (), store)
+
+
+@pytest.mark.parametrize("text", ["corpus", "corpus/none", "corpus/*.none"])
+def test_what_is_not_there_is_not_found(store: FileStore, text: str) -> None:
+    with pytest.raises(NotFound):
+        names(text, store)
+
+
+def test_nothing_is_written_where_a_store_keeps_its_own(store: FileStore) -> None:
+    with pytest.raises(UsageError, match="belongs to a store"):
+        location.target(f"{store.url}/.llmcloud/tmp")
+
+
+def test_a_file_url_says_odd_characters_by_their_codes(store: FileStore, source: Path) -> None:
+    plant(source, {"100% [é] #1?/a": "odd"})
+    url = location.target(str(source / "100% [é] #1?")).url
+    assert names(url, store) == ["a"]
