@@ -101,9 +101,13 @@ class TestACaller:
         store.put("a", b"x")
         fake.tokens = {"token"}
         assert store.get("a").bytes() == b"x"
-        fake.tokens = set()
+        fake.tokens = {"other"}
         with pytest.raises(obstore.exceptions.UnauthenticatedError, match="AuthenticationRequired"):
             store.get("a")
+        renewed = gcs_store(fake.url, bucket.name, lambda: next(iter(fake.tokens or ())))
+        assert renewed.get("a").bytes() == b"x"
+        fake.tokens = {"another"}
+        assert renewed.get("a").bytes() == b"x"
 
     def test_gets_on_with_a_new_token(self, fake: GcsFake, bucket: Bucket) -> None:
         """…in the middle of an upload: google-auth asks for one when it is refused."""

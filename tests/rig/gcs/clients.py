@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import google.auth.credentials
@@ -35,10 +36,14 @@ def gcs_store(
     token: Callable[[], str] = lambda: "token",
     headers: dict[str, str] | None = None,
 ) -> GCSStore:
-    """Return an obstore store; it asks for a token each time, since none lasts."""
+    """Return an obstore store that asks for a token at each request.
+
+    A token without an end is asked for once and kept, even when it is refused with 401; one that
+    ends within minutes is asked for again.
+    """
     return GCSStore(
         bucket,
         config={"base_url": url},
         client_options={"allow_http": True, "default_headers": headers or {}},
-        credential_provider=lambda: {"token": token(), "expires_at": None},
+        credential_provider=lambda: {"token": token(), "expires_at": datetime.now(UTC)},
     )
