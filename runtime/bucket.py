@@ -8,9 +8,13 @@ thread, so bulk transfers make them in daemon threads (core/transfer).
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import os
 import uuid
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -168,6 +172,8 @@ class BucketStore(ObjectStore):
         found = self._listing(folder, start_after, PAGE)
         if rest:  # obstore knows folders only
             found = (entry for entry in found if entry.key.startswith(prefix))
+        if start_after:  # which some services pass over
+            found = (entry for entry in found if entry.key > start_after)
         return found if self.api.is_ordered else iter(sorted(found, key=lambda entry: entry.key))
 
     def folders(self, prefix: str) -> list[str]:
@@ -224,21 +230,34 @@ class BucketStore(ObjectStore):
             return _piece(found, found.bytes())
 
     def _get_version(self, key: str, path: Path) -> str:
+        """Fetch ranges of one version side by side, and hash them in their order."""
         digest = hashlib.sha256()
-        version, offset, size = "", 0, 1
-        with path.open("wb") as out:
-            while offset < size:
-                try:
-                    piece = self._range(self._store, key, offset, PART_BYTES, version)
-                except PastEnd:
-                    if offset:
-                        raise Conflict("The object is no longer what it was.", where=key) from None
-                    break
-                out.write(piece.data)
-                digest.update(piece.data)
-                offset += len(piece.data)
-                version, size = piece.entry.version, piece.entry.size
-        return digest.hexdigest()
+        with path.open("wb") as out, ThreadPoolExecutor(PARALLEL_PARTS) as pool:
+            first = self._first(key)
+            version, size = first.entry.version, first.entry.size
+            fetch = functools.partial(self._part, key, version)
+            starts = iter(range(PART_BYTES, size, PART_BYTES))
+            coming = deque(pool.submit(fetch, s) for s in itertools.islice(starts, PARALLEL_PARTS))
+            data = first.data
+            while True:
+                out.write(data)
+                digest.update(data)
+                if not coming:
+                    return digest.hexdigest()
+                data = coming.popleft().result()
+                coming.extend(pool.submit(fetch, s) for s in itertools.islice(starts, 1))
+
+    def _first(self, key: str) -> Piece:
+        try:
+            return self._range(self._store, key, 0, PART_BYTES, "")
+        except PastEnd:  # it is empty
+            return self._range(self._store, key, 0, 0, "")
+
+    def _part(self, key: str, version: str, start: int) -> Any:
+        try:
+            return self._range(self._store, key, start, PART_BYTES, version).data
+        except PastEnd:
+            raise Conflict("The object is no longer what it was.", where=key) from None
 
     def _listing(self, folder: str, start_after: str, page: int) -> Iterator[Entry]:
         with self._translated(folder):

@@ -1,4 +1,4 @@
-"""What only a cloud's own SDK can do for one bucket: connect, create, and uploads in parts.
+"""A bucket as its cloud knows it: how to connect, and what only the cloud's own SDK can do.
 
 Bytes that fit one request go through obstore, which is the same for every cloud (bucket.py).
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,8 +63,9 @@ class PartUpload(ABC):
 
 
 class BucketApi(ABC):
-    """One bucket through its vendor's SDK; thread-safe.
+    """One bucket as its vendor knows it; thread-safe.
 
+    A node has what obstore can do; the SDKs, which only the command line has, do the rest.
     Failures are those of ObjectStore; StoreGone when there is no such bucket.
     """
 
@@ -74,29 +77,31 @@ class BucketApi(ABC):
 
     @abstractmethod
     def connect(self, max_retries: int) -> Any:
-        """Return an obstore store whose credentials are the SDK's own, refreshed as they expire.
+        """Return an obstore store whose credentials are the vendor's own, renewed as they expire.
 
         `max_retries` is how often obstore itself tries a request again.
         """
 
-    @abstractmethod
     def create(self) -> None:
         """Create the bucket if it is absent: private, encrypted, public access blocked."""
+        raise InvalidRequest("A node makes no buckets.", where=self.url)
 
-    @abstractmethod
-    def begin(self, key: str, size: int, whole_crc32c: Callable[[], int]) -> PartUpload:
+    def begin(self, key: str, size: int, whole_crc32c: Callable[[], int]) -> PartUpload:  # noqa: ARG002
         """Begin an upload of `size` bytes.
 
         `whole_crc32c` reads the source to its end: only for a service that wants the digest first.
         """
+        raise InvalidRequest("A node sends no parts.", where=f"{self.url}, {key}")
 
-    @abstractmethod
     def unfinished(self, prefix: str) -> Iterator[PartUpload]:
         """Yield the uploads under a prefix that are neither complete nor aborted."""
+        del prefix
+        return iter(())
 
-    @abstractmethod
     def crc32c(self, key: str) -> int | None:
         """Return the digest of an object sent in parts, or None where the service keeps none."""
+        del key
+        return None
 
 
 def part_bytes(size: int) -> int:

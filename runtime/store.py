@@ -39,16 +39,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
 
+BUCKETS = ("s3", "gs", "az")
 LOCKS = 16
 STALE_S = 86_400.0
 
 
 def open_store(url: str) -> ObjectStore:
-    """Return the store at a URL without creating it; InvalidRequest for an unknown scheme."""
+    """Return the store at a URL without creating it; InvalidRequest for an unknown scheme.
+
+    A bucket is reached with this machine's own identity.
+    """
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise InvalidRequest(f"{url!r} is not a URL: {error}.") from error
+    if parts.scheme in BUCKETS:
+        from llmcloud.runtime.ambient import ambient
+        from llmcloud.runtime.bucket import BucketStore
+
+        return BucketStore(ambient(url))
     path = Path(os.fsdecode(unquote_to_bytes(parts.path)))
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not path.is_absolute():
         raise InvalidRequest(

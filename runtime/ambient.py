@@ -1,0 +1,105 @@
+"""A bucket as a node reaches it: with the machine's own identity, through obstore alone.
+
+obstore finds it where the SDKs would: the environment, a web identity, the metadata service. It
+knows no profiles and no sign-on of people; the command line, which has the SDKs, does.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.runtime.bucket_api import PATIENCE, BucketApi
+from llmcloud.runtime.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from obstore.store import AzureConfig, ClientConfig, GCSCredential, S3Config
+
+FIX = "Let the machine's own role read and write the bucket; locally, set the cloud's variables."
+
+
+def ambient(url: str) -> BucketApi:
+    """Return the bucket of a URL; InvalidRequest when it names none."""
+    scheme, _, name = url.partition("://")
+    name = name.rstrip("/")
+    kinds = {"s3": (_S3, 0), "gs": (_Gcs, 0), "az": (_Azure, 1)}
+    kind, slashes = kinds.get(scheme, (None, 0))
+    if kind is None or not name or name.count("/") != slashes:
+        raise InvalidRequest(
+            f"{url} is no store that a node can use.",
+            fix="Use file:///path, s3://BUCKET, gs://BUCKET or az://ACCOUNT/CONTAINER.",
+        )
+    return kind(url.rstrip("/"), name)
+
+
+class _Ambient(BucketApi):
+    credentials_fix = FIX
+    endpoints: tuple[str, ...] = ()  # variables, the first that is set counts
+
+    def __init__(self, url: str, name: str) -> None:
+        self.url, self.name = url, name
+
+    def _endpoint(self) -> str:
+        found = (os.environ.get(name, "") for name in self.endpoints)
+        return next((each.rstrip("/") for each in found if each), "")
+
+    def _options(self, max_retries: int) -> dict[str, Any]:
+        client: ClientConfig = {
+            **PATIENCE,
+            "allow_http": self._endpoint().startswith("http:"),
+        }
+        return {"client_options": client, "retry_config": {"max_retries": max_retries}}
+
+
+class _S3(_Ambient):
+    endpoints = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    has_tags = True
+
+    def connect(self, max_retries: int) -> Any:
+        from obstore.store import S3Store
+
+        endpoint = self._endpoint()
+        own: S3Config = {"aws_endpoint_url_s3": endpoint} if endpoint else {}
+        return S3Store(
+            self.name,
+            config=own,
+            virtual_hosted_style_request=not endpoint and "." not in self.name,
+            checksum_algorithm="CRC64NVME",
+            unsigned_payload=True,
+            **self._options(max_retries),
+        )
+
+
+class _Gcs(_Ambient):
+    endpoints = ("STORAGE_EMULATOR_HOST",)
+    condition = "version"
+
+    def connect(self, max_retries: int) -> Any:
+        from obstore.store import GCSStore
+
+        endpoint = self._endpoint()
+        if not endpoint:
+            return GCSStore(self.name, **self._options(max_retries))
+        return GCSStore(  # Google's SDK needs no credentials there, either
+            self.name,
+            base_url=endpoint,
+            credential_provider=_nobody,
+            **self._options(max_retries),
+        )
+
+
+def _nobody() -> GCSCredential:
+    return {"token": "nobody's", "expires_at": None}
+
+
+class _Azure(_Ambient):
+    endpoints = ("AZURE_STORAGE_SERVICE_ENDPOINT",)
+    is_ordered = False
+
+    def connect(self, max_retries: int) -> Any:
+        from obstore.store import AzureStore
+
+        account, _, container = self.name.partition("/")
+        endpoint = self._endpoint()
+        own: AzureConfig = {"endpoint": endpoint} if endpoint else {}
+        return AzureStore(container, account_name=account, config=own, **self._options(max_retries))
