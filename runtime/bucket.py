@@ -12,6 +12,7 @@ import functools
 import hashlib
 import itertools
 import os
+import time
 import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -30,12 +31,13 @@ from llmcloud.runtime.errors import (
     NotFound,
     PermissionDenied,
     StoreGone,
+    Throttled,
     Unavailable,
 )
 from llmcloud.runtime.objects import Blob, Entry, ObjectStore, Piece, check_key, check_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from obstore import GetOptions
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.bucket_api import BucketApi
 
 RETRIES = 5  # of one small request; with obstore's backoff, some ten seconds
+BACKOFF_S = 0.1  # obstore's
 PAGE = 1000
 ERRORS = (BaseError, FileNotFoundError, ValueError)
 PARALLEL_PARTS = 4
@@ -108,8 +111,9 @@ class BucketStore(ObjectStore):
             return self._put_tagged(key, data)
         mode = "create" if if_absent else {self.api.condition: if_match}
         mark = uuid.uuid4().hex
+        marked = {WRITE: mark}
         try:
-            return self._put(self._store, key, data, mode=mode, attributes={WRITE: mark})
+            return _insist(lambda: self._put(self._once, key, data, mode=mode, attributes=marked))
         except (Conflict, NotFound):
             # A request that was tried again may have lost against itself.
             with contextlib.suppress(NotFound):
@@ -276,6 +280,16 @@ class BucketStore(ObjectStore):
             yield
         except ERRORS as error:
             raise translate(error, key, self.api) from error
+
+
+def _insist(request: Callable[[], str]) -> str:
+    """Try a request until it is answered: obstore leaves off when one with a condition is not."""
+    for number in range(RETRIES):
+        try:
+            return request()
+        except (Throttled, Unavailable):
+            time.sleep(BACKOFF_S * 2**number)
+    return request()
 
 
 def _entry(meta: Any) -> Entry:

@@ -87,6 +87,8 @@ class ObjectStore(ABC):
         """Write an object and return its etag; Conflict when the condition does not hold.
 
         The etag names this write: what was written since has another, unless its bytes are equal.
+        A write whose answer the network lost, and that another has replaced since, is a Conflict
+        as well: who reads again finds what became of it.
         """
 
     @abstractmethod
