@@ -36,6 +36,11 @@ KEEPER = ("-m", "llmcloud.providers.local.keeper")
 
 # What a node inherits of the submitter's environment: how to find programs, packages and GPUs,
 # and nothing that is a credential.
+CLOUDS = {
+    "s3": ("AWS_",),
+    "gs": ("GOOGLE_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST"),
+    "az": ("AZURE_", "IDENTITY_", "MSI_"),
+}
 INHERITED = frozenset(
     [
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE"),
@@ -129,7 +134,7 @@ class Local(Compute):
                 stdout=log,
                 stderr=log,
                 cwd=folder,
-                env={**_environ(), process.TAG: str(folder), **secrets},
+                env={**_environ(job), process.TAG: str(folder), **secrets},
                 start_new_session=True,  # it outlives this terminal
             )
 
@@ -206,9 +211,19 @@ class Local(Compute):
         return log.strip().rpartition("\n")[2]
 
 
-def _environ() -> dict[str, str]:
-    """Return a node's environment; `python` is there even where only llmcloud's own has one."""
-    environ = {name: value for name, value in os.environ.items() if name in INHERITED}
+def _environ(job: Job) -> dict[str, str]:
+    """Return a node's environment; `python` is there even where only llmcloud's own has one.
+
+    A job whose store or data is a bucket gets the variables by which that cloud knows us: what a
+    machine's own role is in a cloud.
+    """
+    urls = (job.store, *(each.source for each in job.task.data))
+    clouds = tuple(name for url in urls for name in CLOUDS.get(url.partition("://")[0], ()))
+    environ = {
+        name: value
+        for name, value in os.environ.items()
+        if name in INHERITED or (clouds and name.startswith(clouds))
+    }
     own = str(Path(sys.executable).parent)
     environ["PATH"] = os.pathsep.join((environ.get("PATH", os.defpath), own))
     if sys.platform == "linux":
