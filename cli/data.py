@@ -159,17 +159,20 @@ def remove(
 ) -> None:
     """Remove all that lies in a place."""
     output.json_mode(as_json)
-    from llmcloud.cli.transfer import Asked, report
+    from llmcloud.cli import render
     from llmcloud.core import location
-    from llmcloud.core.sync import Summary
 
     default = Session.open(store).store
     source, url = location.source(place, (), default), location.target(place, default).url
     items = list(source.items())
+    names, size_bytes = [item.name for item in items], sum(item.size for item in items)
     if not dry_run:
-        if not output.confirm(f"Remove {len(items):,} objects under {url}?", yes=yes):
+        if not output.confirm(f"Remove {len(names):,} objects under {url}?", yes=yes):
             raise UsageError("Nothing was removed.")
-        location.remove(source, [item.name for item in items])
-    size_bytes = sum(item.size for item in items)
-    summary = Summary(len(items), size_bytes, 0)
-    report(Asked("removed", dry_run=dry_run, as_json=as_json), summary, url)
+        location.remove(source, names)
+    if as_json:
+        said = {"removed": names, "size": size_bytes, "url": url, "dry_run": dry_run}
+        output.emit_last({"event": "summary", **said})
+    else:
+        would = "would be " if dry_run else ""
+        output.say(f"{len(names):,} {would}removed ({render.size(size_bytes)}): {url}")

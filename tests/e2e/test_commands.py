@@ -12,7 +12,9 @@ import pytest
 from tests.e2e.conftest import LLMCLOUD, eventually
 
 if TYPE_CHECKING:
-    from tests.e2e.conftest import Bench
+    from typing import Any
+
+    from tests.e2e.conftest import Bench, Done
 
 GOLDEN = Path(__file__).parent / "golden"
 TRAIN = """
@@ -132,16 +134,32 @@ def test_a_job_without_outputs_says_how_to_have_some(bench: Bench) -> None:
     assert "outputs" in done.err
 
 
+def summary(done: Done) -> Any:
+    """Return the last object that a transfer prints."""
+    assert done.code == 0, done.err
+    return done.objects[-1]
+
+
 def test_data_goes_to_the_store_and_comes_back_the_same(bench: Bench) -> None:
     source = bench.root / "corpus"
     (source / "sub").mkdir(parents=True)
     (source / "a.txt").write_text("a")
     (source / "sub" / "b.bin").write_bytes(bytes(range(256)))
-    pushed = bench.cli("data", "push", "corpus", "corpus", "--json").document
-    assert (sorted(pushed["pushed"]), pushed["unchanged"]) == (["a.txt", "sub/b.bin"], 0)
-    again = bench.cli("data", "push", "corpus", "corpus", "--json").document
-    assert (again["pushed"], again["unchanged"]) == ([], 2)
-    names = [each["name"] for each in bench.cli("data", "list", "corpus", "--json").document]
+    first, again = (bench.cli("data", "push", "corpus", "corpus", "--json") for _ in range(2))
+    moved = [each for each in first.objects if each["event"] == "pushed"]
+    assert sorted(each["name"] for each in moved) == ["a.txt", "sub/b.bin"]
+    assert summary(first) == {
+        "event": "summary",
+        "pushed": 2,
+        "size": 257,
+        "unchanged": 0,
+        "removed": [],
+        "left_out": {},
+        "url": f"file://{bench.home}/store/data/corpus",
+        "dry_run": False,
+    }
+    assert (summary(again)["pushed"], summary(again)["unchanged"]) == (0, 2)
+    names = [each["name"] for each in bench.cli("data", "list", "corpus", "--json").objects]
     assert names == ["a.txt", "sub/b.bin"]
     assert bench.cli("data", "pull", "corpus", "back").code == 0
     assert (bench.root / "back" / "sub" / "b.bin").read_bytes() == bytes(range(256))
@@ -155,7 +173,7 @@ def test_the_places_that_have_names_are_listed_and_what_submits_brought_is_not(
     (bench.root / "corpus" / "a.txt").write_text("once")
     (bench.root / "corpus" / "b.txt").write_text("upon a time")
     bench.cli("submit", bench.job("reader", "true", "data: [{source: corpus, target: data}]\n"))
-    pushed = bench.cli("data", "push", "corpus", "my corpus", "--json").document
+    pushed = summary(bench.cli("data", "push", "corpus", "my corpus", "--json"))
     listed = bench.cli("data", "list", "--json").document
     assert listed == [{"name": "my corpus", "objects": 2, "size": 15, "url": pushed["url"]}]
     assert pushed["url"] in bench.cli("data", "list").out
@@ -167,7 +185,7 @@ def test_data_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
     bench.cli("data", "push", "corpus", "corpus")
     assert bench.cli("data", "remove", "corpus").code == 2
     assert bench.cli("data", "remove", "corpus", "--dry-run").code == 0
-    assert len(bench.cli("data", "list", "corpus", "--json").document) == 1
+    assert len(bench.cli("data", "list", "corpus", "--json").objects) == 1
     assert bench.cli("data", "remove", "corpus", "--yes").code == 0
     assert bench.cli("data", "list", "corpus").code == 9
 
@@ -175,14 +193,59 @@ def test_data_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
 def test_a_file_url_names_the_very_folder_that_the_data_lies_in(bench: Bench) -> None:
     (bench.root / "a.txt").write_text("a")
     url = f"file://{bench.root}/elsewhere/corpus"
-    assert bench.cli("data", "push", "a.txt", url, "--json").document["url"] == url
+    assert summary(bench.cli("data", "push", "a.txt", url, "--json"))["url"] == url
     assert (bench.root / "elsewhere" / "corpus" / "a.txt").read_text() == "a"
+
+
+def test_data_that_is_removed_is_what_was_named(bench: Bench) -> None:
+    (bench.root / "corpus").mkdir()
+    for name in ("a.txt", "b.txt", "c.bin"):
+        (bench.root / "corpus" / name).write_text("x")
+    bench.cli("data", "push", "corpus", "corpus")
+    done = bench.cli("data", "remove", "corpus/*.txt", "--yes", "--json")
+    assert summary(done)["removed"] == ["a.txt", "b.txt"]
+    (left,) = bench.cli("data", "list", "corpus", "--json").objects
+    assert left["name"] == "c.bin"
+
+
+def test_data_that_the_source_lacks_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
+    (bench.root / "corpus").mkdir()
+    for name in ("a", "b"):
+        (bench.root / "corpus" / name).write_text("x")
+    bench.cli("data", "push", "corpus", "corpus")
+    (bench.root / "corpus" / "a").unlink()
+    asked = bench.cli("data", "push", "corpus", "corpus", "--delete")
+    assert asked.code == 2
+    assert "a" in asked.err
+    done = bench.cli("data", "push", "corpus", "corpus", "--delete", "--yes", "--json")
+    assert summary(done)["removed"] == ["a"]
+
+
+def test_each_file_that_failed_is_named_and_the_exit_code_is_6(bench: Bench) -> None:
+    (bench.root / "corpus").mkdir()
+    for name in ("a", "b"):
+        (bench.root / "corpus" / name).write_text("x")
+    bench.cli("data", "push", "corpus", "corpus")
+    (bench.root / "back" / "a").mkdir(parents=True)
+    done = bench.cli("data", "pull", "corpus", "back", "--json")
+    assert done.code == 6
+    assert "a: " in done.err
+    told = {each["event"]: each["name"] for each in done.objects if "event" in each}
+    assert told == {"failed": "a", "pulled": "b"}
+    assert done.objects[-1]["error"]["exit_code"] == 6
+
+
+def test_a_rate_that_is_none_is_a_mistake_of_the_call(bench: Bench) -> None:
+    (bench.root / "a").write_text("x")
+    done = bench.cli("data", "push", "a", "corpus", "--limit-rate", "fast")
+    assert done.code == 2
+    assert "--limit-rate" in done.err
 
 
 def test_pushed_data_is_read_by_a_job_through_its_url(bench: Bench) -> None:
     (bench.root / "corpus").mkdir()
     (bench.root / "corpus" / "a.txt").write_text("pushed before")
-    url = bench.cli("data", "push", "corpus", "corpus", "--json").document["url"]
+    url = summary(bench.cli("data", "push", "corpus", "corpus", "--json"))["url"]
     path = bench.job("reader", "cat data/a.txt", f"data: [{{source: '{url}', target: data}}]\n")
     assert "pushed before" in bench.cli("submit", path).out
 
@@ -245,7 +308,7 @@ def test_a_wait_for_a_job_that_fails_prints_one_document(bench: Bench) -> None:
 def test_times_of_data_are_rfc_3339(bench: Bench) -> None:
     (bench.root / "corpus.txt").write_text("once")
     bench.cli("data", "push", "corpus.txt", "corpus")
-    (listed,) = bench.cli("data", "list", "corpus", "--json").document
+    (listed,) = bench.cli("data", "list", "corpus", "--json").objects
     assert listed["modified_at"].endswith("Z")
 
 

@@ -10,12 +10,15 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rig.checkpoints import JOB, DyingStore, Killed, Rig, contents, safetensors, zipped
+from tests.rig.checkpoints import JOB, DyingStore, Rig, contents, safetensors, zipped
 
-from llmcloud.core import checkpoints, transfer
+from llmcloud.core import checkpoints
 from llmcloud.core.errors import UsageError
-from llmcloud.core.transfer import Damaged, OutOfSpace, Progress
+from llmcloud.core.transfer import folder
+from llmcloud.core.transfer.errors import Damaged, OutOfSpace
+from llmcloud.core.transfer.meter import Meter
 from llmcloud.runtime import layout
+from llmcloud.runtime.bucket_api import PART_BYTES
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.store import FileStore
 
@@ -60,11 +63,11 @@ def test_the_listing_shows_what_is_whole_and_what_is_not(rig: Rig) -> None:
 
 def test_the_newest_or_any_step_is_pulled_under_its_own_names(rig: Rig, tmp_path: Path) -> None:
     """And the progress ends at its totals."""
-    seen: list[Progress] = []
+    meter = Meter()
     target = tmp_path / "target"
-    assert checkpoints.pull(rig.store, JOB, target, progress=seen.append).step == 20
+    assert checkpoints.pull(rig.store, JOB, target, meter=meter).step == 20
     assert contents(target) == files_of(20)
-    assert (seen[-1].bytes_done, seen[-1].files_done) == (seen[-1].bytes_total, 2)
+    assert (meter.bytes_done, meter.files_done) == (meter.bytes_total, 2)
     assert checkpoints.pull(rig.store, JOB, target, step=10).step == 10
     assert contents(target) == {**files_of(10), **files_of(20)}
 
@@ -137,75 +140,81 @@ def test_a_symlink_in_the_target_is_not_written_through(
     assert contents(outside) == {"file": b"precious"}
 
 
-def test_a_pull_continues_where_it_was_cut_off(
-    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed at any read; no byte that was written is read from the store twice."""
-    monkeypatch.setattr(transfer, "RANGE_BYTES", 1000)
-    target = tmp_path / "target"
-    store = DyingStore(rig.store.root)
-    fetched: list[tuple[str, int]] = []
-    for _ in range(50):
-        before = len(fetched)
+LARGE = 2 * PART_BYTES + 1000  # three parts
 
-        def read(key: str, start: int, size: int, before: int = before) -> bytes:
-            if len(fetched) > before:
-                raise Killed
-            fetched.append((key, start))
-            return rig.store.read(key, start, size)
-
-        store.read = read  # type: ignore[method-assign]
-        try:
-            checkpoints.pull(store, JOB, target)
-        except Killed:
-            visible = {n: d for n, d in contents(target).items() if not n.endswith(".part")}
-            assert visible.items() <= files_of(20).items()
-            continue
-        break
-    assert contents(target) == files_of(20)
-    assert len(fetched) == len(set(fetched)) > 5
-
-
-def test_a_pull_that_is_really_killed_is_completed_by_the_next(rig: Rig, tmp_path: Path) -> None:
-    """A process, SIGKILL, and the part it left."""
-    target = tmp_path / "target"
-    script = f"""
-import os, signal
+KILLED = """
+import os, signal, sys, time
 from pathlib import Path
-from llmcloud.core import checkpoints, transfer
+from llmcloud.core import checkpoints
+from llmcloud.core.transfer.meter import Meter
+from llmcloud.runtime.bucket_api import PART_BYTES
 from llmcloud.runtime.store import FileStore
-transfer.RANGE_BYTES = 1000
+
+meter = Meter()
+
 class Dying(FileStore):
     def read(self, key, start, size):
-        if start >= 2000:
+        if start >= 2 * PART_BYTES:
+            deadline = time.monotonic() + 60
+            while meter.bytes_done < 2 * PART_BYTES and time.monotonic() < deadline:
+                time.sleep(0.001)
             os.kill(os.getpid(), signal.SIGKILL)
         return super().read(key, start, size)
-checkpoints.pull(Dying(Path({str(rig.store.root)!r})), {JOB!r}, Path({str(target)!r}))
+
+store, job, target = sys.argv[1:]
+checkpoints.pull(Dying(Path(store)), job, Path(target), meter=meter)
 """
-    done = subprocess.run([sys.executable, "-c", script], check=False)
-    assert done.returncode == -9
-    left = [path for path in target.rglob("*.part") if path.stat().st_size == 2000]
-    assert len(left) == 1
-    checkpoints.pull(rig.store, JOB, target)
-    assert contents(target) == files_of(20)
 
 
-def test_a_part_with_wrong_bytes_is_fetched_anew(rig: Rig, tmp_path: Path) -> None:
-    """Once; what the disk did to it is not taken for the store's fault."""
+@pytest.fixture
+def cut_off(rig: Rig, tmp_path: Path) -> Path:
+    """Return a folder that a pull of a large checkpoint was killed in, before its last part."""
+    rig.write("checkpoint-30/model.safetensors", safetensors(30, LARGE))
+    assert rig.settle() == [30]
     target = tmp_path / "target"
-    checkpoints.pull(rig.store, JOB, target)
-    path = target / "checkpoint-20/model.safetensors"
-    document = json.loads(rig.store.get(layout.checkpoint_complete(JOB, 20)).data)
-    digest = next(e["sha256"] for e in document["files"] if e["name"].endswith("tensors"))
-    path.rename(path.with_name(f".{path.name}.{digest[:16]}.part"))
-    with path.with_name(f".{path.name}.{digest[:16]}.part").open("r+b") as part:
-        part.write(b"?????")
-    checkpoints.pull(rig.store, JOB, target)
-    assert contents(target) == files_of(20)
+    script = [sys.executable, "-c", KILLED, str(rig.store.root), JOB, str(target)]
+    assert subprocess.run(script, check=False).returncode == -9
+    assert [path.suffix for path in target.rglob("*") if path.is_file()] == [".part"]
+    return target
+
+
+def test_a_pull_that_was_killed_fetches_only_the_rest(rig: Rig, cut_off: Path) -> None:
+    """No byte that was written is read from the store twice."""
+    store = DyingStore(rig.store.root)
+    fetched: list[int] = []
+
+    def read(_: str, start: int, size: int) -> bytes:
+        fetched.append(start)
+        return rig.store.read(_, start, size)
+
+    store.read = read  # type: ignore[method-assign]
+    checkpoints.pull(store, JOB, cut_off)
+    assert fetched == [2 * PART_BYTES]
+    name = "checkpoint-30/model.safetensors"
+    assert contents(cut_off) == {name: safetensors(30, LARGE)}
+
+
+def test_a_part_with_wrong_bytes_is_fetched_anew(rig: Rig, cut_off: Path) -> None:
+    """Once; what the disk did to it is not taken for the store's fault."""
+    (part,) = cut_off.rglob("*.part")
+    with part.open("r+b") as file:
+        file.write(b"?????")
+    checkpoints.pull(rig.store, JOB, cut_off)
+    name = "checkpoint-30/model.safetensors"
+    assert contents(cut_off) == {name: safetensors(30, LARGE)}
+
+
+def test_damage_of_a_large_file_leaves_nothing(rig: Rig, cut_off: Path) -> None:
+    """Also of what an earlier pull brought."""
+    key = layout.checkpoint(JOB, 30) + "checkpoint-30/model.safetensors"
+    rig.store.put(key, safetensors(31, LARGE))
+    with pytest.raises(Damaged):
+        checkpoints.pull(rig.store, JOB, cut_off)
+    assert contents(cut_off) == {}
 
 
 def test_damage_in_the_store_fails_and_leaves_nothing(rig: Rig, tmp_path: Path) -> None:
-    """After a second try; the exit code is that of a failed provider."""
+    """The exit code is that of a failed provider."""
     key = layout.checkpoint(JOB, 20) + "checkpoint-20/model.safetensors"
     rig.store.put(key, safetensors(21, 5000))
     with pytest.raises(Damaged) as caught:
@@ -218,14 +227,16 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is needed."""
-    monkeypatch.setattr(transfer, "MARGIN_BYTES", 1 << 60)
+    monkeypatch.setattr(folder, "MARGIN_BYTES", 1 << 60)
     with pytest.raises(OutOfSpace, match="bytes are needed"):
         checkpoints.pull(rig.store, JOB, tmp_path / "target")
     assert not (tmp_path / "target").exists()
 
 
 def test_two_pulls_into_one_folder_do_not_mix(rig: Rig, tmp_path: Path) -> None:
-    """The second is refused while the first writes the same file."""
+    """The second is refused while the first writes the same large file."""
+    rig.write("checkpoint-30/model.safetensors", safetensors(30, LARGE))
+    assert rig.settle() == [30]
     store = DyingStore(rig.store.root)
     target = tmp_path / "target"
     inside, go_on = threading.Event(), threading.Event()
@@ -243,7 +254,7 @@ def test_two_pulls_into_one_folder_do_not_mix(rig: Rig, tmp_path: Path) -> None:
         checkpoints.pull(rig.store, JOB, target)
     go_on.set()
     first.join(30)
-    assert contents(target) == files_of(20)
+    assert contents(target) == {"checkpoint-30/model.safetensors": safetensors(30, LARGE)}
 
 
 def test_links_come_along_within_the_target(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from llmcloud.core import job as jobs
 from llmcloud.core import listing, metrics, outputs
 from llmcloud.core.logs import LogReader
 from llmcloud.core.reserve import Reservation
+from llmcloud.core.sync import Options
 from llmcloud.runtime import heartbeat, journal, layout, status
 from llmcloud.runtime.checkpoints import gather
 from llmcloud.runtime.checkpoints.gather import Request
@@ -161,5 +162,5 @@ def test_what_is_no_number_among_a_jobs_folders_is_passed_over(
     reader.skip_to_tail(1)
     assert list(reader.poll()) == []
     assert metrics.latest(store, "a-1") == {}
-    outputs.pull(store, "a-1", tmp_path / "here", lambda _: None)
+    outputs.pull(store, "a-1", tmp_path / "here", Options())
     assert [each.name for each in (tmp_path / "here").iterdir()] == ["model"]

@@ -21,7 +21,9 @@ def session(root: Path, store_url: str) -> Session:
     return Session(Home(root, root / "config.yaml"), store_url)
 
 
-@pytest.mark.parametrize("url", ["http://x", "s3://b", "relative", "/a/path", "file://host/x"])
+@pytest.mark.parametrize(
+    "url", ["http://x", "s3://b/prefix", "relative", "/a/path", "file://host/x"]
+)
 def test_a_store_that_can_be_none_is_a_mistake_of_the_call(tmp_path: Path, url: str) -> None:
     with pytest.raises(UsageError, match="--store"):
         _ = session(tmp_path, url).store
