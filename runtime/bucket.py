@@ -17,7 +17,7 @@ import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 from obstore.exceptions import BaseError
@@ -51,6 +51,8 @@ ERRORS = (BaseError, FileNotFoundError, ValueError)
 PARALLEL_PARTS = 4
 CRC32C = "crc32c"  # metadata: Azure allows letters and digits only
 WRITE = "llmcloudwrite"
+
+Done = TypeVar("Done")
 
 
 class BucketStore(ObjectStore):
@@ -172,13 +174,10 @@ class BucketStore(ObjectStore):
 
     def objects(self, prefix: str = "", *, start_after: str = "") -> Iterator[Entry]:
         check_prefix(prefix)
-        folder, _, rest = prefix.rpartition("/")
-        found = self._listing(folder, start_after, PAGE)
-        if rest:  # obstore knows folders only
-            found = (entry for entry in found if entry.key.startswith(prefix))
-        if start_after:  # which some services pass over
-            found = (entry for entry in found if entry.key > start_after)
-        return found if self.api.is_ordered else iter(sorted(found, key=lambda entry: entry.key))
+        if self.api.is_ordered:
+            return self._under(prefix, start_after)
+        found = _insist(lambda: sorted(self._under(prefix, start_after), key=lambda each: each.key))
+        return iter(found)
 
     def folders(self, prefix: str) -> list[str]:
         check_prefix(prefix)
@@ -263,13 +262,38 @@ class BucketStore(ObjectStore):
         except PastEnd:
             raise Conflict("The object is no longer what it was.", where=key) from None
 
+    def _under(self, prefix: str, start_after: str) -> Iterator[Entry]:
+        folder, _, rest = prefix.rpartition("/")
+        found = self._listing(folder, start_after, PAGE)
+        if rest:  # obstore knows folders only
+            found = (entry for entry in found if entry.key.startswith(prefix))
+        return found
+
     def _listing(self, folder: str, start_after: str, page: int) -> Iterator[Entry]:
+        """Yield what a folder holds; where obstore gives up, as an answer broke off, go on."""
+        tries = 0
+        while True:
+            try:
+                for chunk in self._pages(folder, start_after, page):
+                    found = [_entry(each) for each in chunk]
+                    if start_after:  # which some services pass over
+                        found = [each for each in found if each.key > start_after]
+                    yield from found
+                    if self.api.is_ordered:
+                        start_after, tries = chunk[-1]["path"], 0
+            except (Throttled, Unavailable):
+                if tries == RETRIES or not self.api.is_ordered:
+                    raise
+                time.sleep(BACKOFF_S * 2**tries)
+                tries += 1
+            else:
+                return
+
+    def _pages(self, folder: str, start_after: str, page: int) -> Iterator[Any]:
         with self._translated(folder):
-            found = obstore.list(
-                self._store, folder or None, offset=start_after or None, chunk_size=page
+            yield from obstore.list(
+                self._once, folder or None, offset=start_after or None, chunk_size=page
             )
-            for chunk in found:
-                yield from map(_entry, chunk)
 
     def _tag(self, meta: Any) -> str:
         return str(meta[self.api.condition])
@@ -282,7 +306,7 @@ class BucketStore(ObjectStore):
             raise translate(error, key, self.api) from error
 
 
-def _insist(request: Callable[[], str]) -> str:
+def _insist(request: Callable[[], Done]) -> Done:
     """Try a request until it is answered: obstore leaves off when one with a condition is not."""
     for number in range(RETRIES):
         try:

@@ -7,7 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.transfer.crc32c import crc32c
-from llmcloud.core.transfer.errors import Changed
+from llmcloud.core.transfer.errors import Changed, Damaged
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 from llmcloud.runtime.bucket_api import part_bytes
 from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, Unavailable
@@ -159,7 +159,10 @@ class _UploadSink(Sink):
         self._upload.put(number, data, crc32c)
 
     def complete(self, crc32c: int) -> None:
-        self._upload.complete(self._count, crc32c)
+        try:
+            self._upload.complete(self._count, crc32c)
+        except Conflict as failure:
+            raise Damaged(failure.what, where=failure.where, fix=failure.fix) from failure
 
     def close(self) -> None:
         """An upload stays open at the service."""
