@@ -183,8 +183,7 @@ class BucketStore(ObjectStore):
         check_prefix(prefix)
         if prefix and not prefix.endswith("/"):
             raise InvalidRequest(f"{prefix!r} names no folder: it does not end in `/`.")
-        with self._translated(prefix):
-            found = obstore.list_with_delimiter(self._store, prefix or None)
+        found = _insist(lambda: self._folders(prefix))
         return sorted(each.rstrip("/").rpartition("/")[2] for each in found["common_prefixes"])
 
     def delete(self, key: str) -> None:
@@ -196,15 +195,18 @@ class BucketStore(ObjectStore):
         for start in range(0, len(keys), PAGE):
             batch = keys[start : start + PAGE]
             try:
-                with self._translated(batch[0]):
-                    obstore.delete(self._store, batch)
+                _insist(functools.partial(self._delete, batch))
             except NotFound:  # GCS and Azure stop at an absent one
                 for key in batch:
                     self._delete_one(key)
 
     def _delete_one(self, key: str) -> None:
-        with contextlib.suppress(NotFound), self._translated(key):
-            obstore.delete(self._store, key)
+        with contextlib.suppress(NotFound):
+            _insist(lambda: self._delete([key]))
+
+    def _delete(self, keys: list[str]) -> None:
+        with self._translated(keys[0]):
+            obstore.delete(self._once, keys)
 
     def _put_tagged(self, key: str, data: bytes) -> str:
         """Write an object, with the tag that lets a bucket expire it if it is a piece of a log."""
@@ -289,6 +291,10 @@ class BucketStore(ObjectStore):
             else:
                 return
 
+    def _folders(self, prefix: str) -> Any:
+        with self._translated(prefix):
+            return obstore.list_with_delimiter(self._once, prefix or None)
+
     def _pages(self, folder: str, start_after: str, page: int) -> Iterator[Any]:
         with self._translated(folder):
             yield from obstore.list(
@@ -307,7 +313,11 @@ class BucketStore(ObjectStore):
 
 
 def _insist(request: Callable[[], Done]) -> Done:
-    """Try a request until it is answered: obstore leaves off when one with a condition is not."""
+    """Make a request until it is answered.
+
+    obstore does so itself for those that it takes for safe to repeat, while no answer has begun:
+    not for conditional writes, deletions of many, and listings.
+    """
     for number in range(RETRIES):
         try:
             return request()
