@@ -150,6 +150,7 @@ class BucketStore(ObjectStore):
         return digest.hexdigest()
 
     def get_file(self, key: str, path: Path) -> str:
+        check_key(key)
         for _ in range(10):
             with contextlib.suppress(Conflict):  # another version: begin again
                 return self._get_version(key, path)

@@ -21,6 +21,7 @@ PRIVATE = ".llmcloud"
 KEY_MAX_BYTES = 1024
 SEGMENT_MAX_BYTES = 255
 COPY_CHUNK_BYTES = 1 << 20
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # which obstore refuses
 _PLAIN = re.compile(r"(?:[\w-][\w.-]*/)*[\w-][\w.-]*", re.ASCII)  # most keys, judged fast
 
 
@@ -176,8 +177,10 @@ def _check_segments(segments: list[str], key: str) -> None:
         sizes = [len(segment.encode()) for segment in segments]
     except UnicodeEncodeError:
         raise InvalidRequest(f"{key!r} can't be a key: it is not Unicode.") from None
-    if any(segment in {"", ".", ".."} for segment in segments) or "\0" in key:
-        raise InvalidRequest(f"{key!r} can't be a key: it has an empty, `.` or `..` part, or NUL.")
+    if any(segment in {"", ".", ".."} for segment in segments):
+        raise InvalidRequest(f"{key!r} can't be a key: it has an empty, `.` or `..` part.")
+    if _CONTROL.search(key):
+        raise InvalidRequest(f"{key!r} can't be a key: it has a control character.")
     if max(sizes) > SEGMENT_MAX_BYTES or len(key.encode()) > KEY_MAX_BYTES:
         raise InvalidRequest(
             f"{key[:60]!r}… can't be a key: it is longer than {KEY_MAX_BYTES} bytes,"

@@ -17,12 +17,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from llmcloud.core.stores import open_store
 from llmcloud.runtime import status
 from llmcloud.runtime.errors import Conflict
-from llmcloud.runtime.store import ObjectStore, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from llmcloud.runtime.store import ObjectStore
 
 
 class Worker:
