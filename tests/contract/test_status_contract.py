@@ -10,9 +10,7 @@ from itertools import count, pairwise, product
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.rig.stores import STORES
 from tests.rig.workers import Worker, results
 
 from llmcloud.runtime import layout, status
@@ -20,7 +18,10 @@ from llmcloud.runtime.errors import Conflict, NotFound, Unreadable
 from llmcloud.runtime.status import FINAL, ORDER, State, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.rig.stores import StoreRig
 
     from llmcloud.runtime.store import ObjectStore
 
@@ -28,9 +29,10 @@ POINTS = list(product((1, 2, 3), State))
 FRESH_JOBS = count()  # so that examples can share a store
 
 
-@pytest.fixture(params=STORES, name="store")
-def _store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
-    return STORES[request.param].make(tmp_path)
+@pytest.fixture(name="store")
+def _store(store_rig: StoreRig, tmp_path: Path) -> Iterator[ObjectStore]:
+    with store_rig.empty_store(tmp_path) as made:
+        yield made
 
 
 def begin(store: ObjectStore) -> Status:
@@ -65,35 +67,28 @@ def test_every_pair_of_points_is_ordered_by_attempt_then_life(store: ObjectStore
         assert before.may_become(after) == (place(*old) < place(*new))
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(points=st.lists(st.sampled_from(POINTS), max_size=12))
-def test_an_earlier_point_changes_nothing(
-    store: ObjectStore, points: list[tuple[int, State]]
-) -> None:
-    expected = first = begin(store)
-    for attempt, state in points:
-        wanted = replace(expected, attempt=attempt, state=state)
-        if place_of(expected) < place_of(wanted):
-            expected = wanted
-        change = partial(replace, attempt=attempt, state=state)
-        assert status.change(store, first.job, change) == expected
-        assert status.read(store, first.job) == expected
+def test_an_earlier_point_changes_nothing(store_rig: StoreRig, store: ObjectStore) -> None:
+    def check(points: list[tuple[int, State]]) -> None:
+        expected = first = begin(store)
+        for attempt, state in points:
+            wanted = replace(expected, attempt=attempt, state=state)
+            if place_of(expected) < place_of(wanted):
+                expected = wanted
+            change = partial(replace, attempt=attempt, state=state)
+            assert status.change(store, first.job, change) == expected
+            assert status.read(store, first.job) == expected
+
+    store_rig.prove(100, check, points=st.lists(st.sampled_from(POINTS), max_size=12))
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    writers=st.lists(
-        st.lists(st.sampled_from(POINTS), min_size=1, max_size=6), min_size=8, max_size=8
-    )
-)
-def test_the_latest_point_stands_after_8_threads(
-    store: ObjectStore, writers: list[list[tuple[int, State]]]
-) -> None:
+def test_the_latest_point_stands_after_8_threads(store_rig: StoreRig, store: ObjectStore) -> None:
     """…and each of them sees time go forward only."""
+    orders = st.lists(st.sampled_from(POINTS), min_size=1, max_size=6)
+    eight = st.lists(orders, min_size=8, max_size=8)
+    store_rig.prove(15, check_writers, store=st.just(store), writers=eight)
+
+
+def check_writers(store: ObjectStore, writers: list[list[tuple[int, State]]]) -> None:
     job = begin(store).job
 
     def write(points: list[tuple[int, State]]) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from tests.rig.workers import Worker, add_one, is_whole, results, sealed
@@ -181,19 +181,17 @@ class TestAKey:
         assert keys(store) == []
 
     def test_is_refused_or_kept_whatever_it_is(self, rig: StoreRig, store: ObjectStore) -> None:
-        whatever = settings(max_examples=rig.times(200), deadline=None)
-        whatever(given(key=st.text(max_size=40))(self._try))(store)
+        def check(key: str) -> None:
+            try:
+                store.put(key, b"x")
+            except InvalidRequest:
+                assert keys(store) == []
+            else:
+                assert keys(store) == [key]
+                assert store.get(key).data == b"x"
+                store.delete(key)
 
-    @staticmethod
-    def _try(store: ObjectStore, key: str) -> None:
-        try:
-            store.put(key, b"x")
-        except InvalidRequest:
-            assert keys(store) == []
-        else:
-            assert keys(store) == [key]
-            assert store.get(key).data == b"x"
-            store.delete(key)
+        rig.prove(200, check, key=st.text(max_size=40))
 
 
 class TestAListing:

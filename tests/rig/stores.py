@@ -9,9 +9,10 @@ import contextlib
 import shutil
 import uuid
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.request import url2pathname
 
+from hypothesis import given, settings
 from tests.rig.buckets import BUCKETS, BucketsRig
 
 from llmcloud.core import registry
@@ -42,6 +43,11 @@ class StoreRig:
     def times(self, number: int) -> int:
         """Return how often to do what is done so often in a store that is fast."""
         return max(round(number * self.share), 2)
+
+    def prove(self, number: int, check: Callable[..., None], **examples: Any) -> None:
+        """Check so many examples, drawn from strategies by the names of their parameters."""
+        given_so_many = settings(max_examples=self.times(number), deadline=None)
+        given_so_many(given(**examples)(check))()
 
     @contextlib.contextmanager
     def empty_store(self, folder: Path) -> Iterator[ObjectStore]:
