@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import PATIENCE, BucketApi
 from llmcloud.runtime.errors import InvalidRequest
 
@@ -95,6 +96,9 @@ def _nobody() -> GCSCredential:
 class _Azure(_Ambient):
     endpoints = ("AZURE_STORAGE_SERVICE_ENDPOINT",)
     is_ordered = False
+
+    def refuses(self, key: str) -> str:
+        return refusal(key)
 
     def connect(self, max_retries: int) -> Any:
         from obstore.store import AzureStore

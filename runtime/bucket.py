@@ -72,6 +72,12 @@ class BucketStore(ObjectStore):
         """A connection that tries nothing again: who moves bulk wants to know and slow down."""
         return self.api.connect(0)
 
+    def check(self, key: str) -> None:
+        """Raise InvalidRequest for a key that this bucket can't hold, or no store can."""
+        check_key(key)
+        if why := self.api.refuses(key):
+            raise InvalidRequest(why, where=self.url)
+
     def create(self) -> None:
         self.api.create()
 
@@ -83,14 +89,14 @@ class BucketStore(ObjectStore):
         return True
 
     def get(self, key: str) -> Blob:
-        check_key(key)
+        self.check(key)
         with self._translated(key):
             found = obstore.get(self._store, key)
             data = bytes(found.bytes())
         return Blob(data, self._tag(found.meta))
 
     def read(self, key: str, start: int, size: int) -> bytes:
-        check_key(key)
+        self.check(key)
         if not size:
             return b""
         try:
@@ -99,7 +105,7 @@ class BucketStore(ObjectStore):
             return b""
 
     def piece(self, key: str, start: int, size: int, version: str = "") -> Piece:
-        check_key(key)
+        self.check(key)
         try:
             return self._range(self._once, key, start, size, version)
         except PastEnd:
@@ -108,7 +114,7 @@ class BucketStore(ObjectStore):
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
     ) -> str:
-        check_key(key)
+        self.check(key)
         if not if_absent and if_match is None:
             return self._put_tagged(key, data)
         mode = "create" if if_absent else {self.api.condition: if_match}
@@ -125,7 +131,7 @@ class BucketStore(ObjectStore):
 
     def write(self, key: str, data: bytes | memoryview, crc32c: int) -> None:
         """Write a whole object with its digest, tried once."""
-        check_key(key)
+        self.check(key)
         kept = {CRC32C: f"{crc32c:08x}"}
         try:
             obstore.put(self._once, key, data, use_multipart=False, attributes=kept)
@@ -133,7 +139,7 @@ class BucketStore(ObjectStore):
             raise translate(error, key, self.api) from error
 
     def put_file(self, key: str, path: Path) -> str:
-        check_key(key)
+        self.check(key)
         digest = hashlib.sha256()
         with path.open("rb") as file, self._translated(key):
             size = os.fstat(file.fileno()).st_size
@@ -150,14 +156,14 @@ class BucketStore(ObjectStore):
         return digest.hexdigest()
 
     def get_file(self, key: str, path: Path) -> str:
-        check_key(key)
+        self.check(key)
         for _ in range(10):
             with contextlib.suppress(Conflict):  # another version: begin again
                 return self._get_version(key, path)
         raise Unavailable("The object changes again and again.", where=f"{self.url}, {key}")
 
     def head(self, key: str) -> Entry:
-        check_key(key)
+        self.check(key)
         try:
             with self._translated(key):
                 return _entry(obstore.head(self._store, key))
@@ -167,7 +173,7 @@ class BucketStore(ObjectStore):
             raise
 
     def crc32c(self, key: str) -> int | None:
-        check_key(key)
+        self.check(key)
         with self._translated(key):
             found = obstore.get(self._once, key, options={"head": True})
         kept = _piece(found, b"").crc32c
@@ -188,7 +194,7 @@ class BucketStore(ObjectStore):
         return sorted(each.rstrip("/").rpartition("/")[2] for each in found["common_prefixes"])
 
     def delete(self, key: str) -> None:
-        check_key(key)
+        self.check(key)
         self.delete_all([key])
 
     def delete_all(self, keys: Iterable[str]) -> None:
@@ -328,7 +334,10 @@ def _insist(request: Callable[[], Done]) -> Done:
 
 
 def _entry(meta: Any) -> Entry:
-    return Entry(meta["path"], meta["size"], meta["last_modified"].timestamp(), meta["e_tag"] or "")
+    tag = meta["e_tag"] or ""
+    if tag and tag[-1] != '"':  # Azure lists them without the quotes that it asks for
+        tag = f'"{tag}"'
+    return Entry(meta["path"], meta["size"], meta["last_modified"].timestamp(), tag)
 
 
 def _piece(found: Any, data: Any) -> Piece:

@@ -82,6 +82,11 @@ class BucketApi(ABC):
         `max_retries` is how often obstore itself tries a request again.
         """
 
+    def refuses(self, key: str) -> str:
+        """Say why the service would not keep an object under just this key, or nothing."""
+        del key
+        return ""
+
     def create(self) -> None:
         """Create the bucket if it is absent: private, encrypted, public access blocked."""
         raise InvalidRequest("A node makes no buckets.", where=self.url)
@@ -97,6 +102,10 @@ class BucketApi(ABC):
         """Yield the uploads under a prefix that are neither complete nor aborted."""
         del prefix
         return iter(())
+
+    def unfinished_of(self, key: str) -> Iterator[PartUpload]:
+        """Yield the uploads of one object that are neither complete nor aborted."""
+        return (each for each in self.unfinished(key) if each.key == key)
 
     def crc32c(self, key: str) -> int | None:
         """Return the digest of an object sent in parts, or None where the service keeps none."""

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Changed, Damaged
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
-from llmcloud.runtime.bucket_api import part_bytes
+from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
 from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, Unavailable
-from llmcloud.runtime.objects import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,13 +49,15 @@ class StoreSource(Source):
 class StoreTarget(Target):
     """Objects under a prefix of a bucket."""
 
+    whole_bytes = PART_BYTES
+
     def __init__(self, store: BucketStore, prefix: str) -> None:
         self.store, self.prefix = store, prefix
         self.url = f"{store.url}/{prefix}"
 
     def refuse(self, item: Item) -> str:
         try:
-            check_key(self.prefix + item.name)
+            self.store.check(self.prefix + item.name)
         except InvalidRequest as failure:
             return failure.what
         return ""
@@ -103,10 +104,7 @@ class StoreTarget(Target):
 
     def _left_behind(self, key: str) -> PartUpload | None:
         """Return the newest upload of this key that was cut off; older ones are aborted."""
-        found = sorted(
-            (each for each in self.store.api.unfinished(key) if each.key == key),
-            key=lambda each: each.started_at,
-        )
+        found = sorted(self.store.api.unfinished_of(key), key=lambda each: each.started_at)
         for old in found[:-1]:
             old.abort()
         return found[-1] if found else None
@@ -116,19 +114,23 @@ class _ObjectReader(Reader):
     def __init__(self, store: ObjectStore, key: str, item: Item) -> None:
         self._store, self._key, self._item = store, key, item
 
-    def read(self, start: int, size: int) -> Any:
+    def chunks(self, start: int, size: int) -> Iterator[Any]:
         whole = start == 0 and size == self._item.size
         try:
-            piece = self._store.piece(
+            entry, kept, found = self._store.chunks(
                 self._key, start, 0 if whole and not size else size, self._item.version
             )
+            if kept is not None:
+                self.crc32c = kept
+            if entry.size != self._item.size:
+                raise Changed("It changed while it was read.", where=self._key)
+            for data in found:
+                size -= len(data)
+                yield data
         except Conflict as failure:
             raise Changed("It changed while it was read.", where=self._key) from failure
-        if len(piece.data) != size or piece.entry.size != self._item.size:
+        if size:
             raise Changed("It changed while it was read.", where=self._key)
-        if piece.crc32c is not None:
-            self.crc32c = piece.crc32c
-        return piece.data
 
     def check(self) -> None:
         """Each range was asked for by version."""
@@ -155,8 +157,12 @@ class _UploadSink(Sink):
             return digest if same else None
         return None
 
-    def put(self, number: int, data: Any, crc32c: int) -> None:
-        self._upload.put(number, data, crc32c)
+    def put(self, number: int, chunks: Iterator[Any]) -> int:
+        found = list(chunks)
+        data = found[0] if len(found) == 1 else b"".join(found)
+        digest = crc32c(data)
+        self._upload.put(number, data, digest)
+        return digest
 
     def complete(self, crc32c: int) -> None:
         try:

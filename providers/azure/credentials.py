@@ -1,0 +1,200 @@
+"""Who we are at a storage account of Azure, and where it is: what the Azure tools would say.
+
+Importing Azure's SDK takes longer than most commands, so it is left alone where the environment
+says it all.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ipaddress
+import os
+import re
+import threading
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from llmcloud.providers.azure.errors import NO_CREDENTIALS_FIX, translated
+from llmcloud.runtime.errors import CredentialsError, InvalidRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obstore.store import AzureCredential
+
+SUFFIX = "core.windows.net"
+SCOPE = "https://storage.azure.com/.default"  # in each of Azure's clouds
+NAME = re.compile(r"[a-z0-9]{3,24}")
+CONNECTIONS = 64
+CONNECT_S, READ_S = 10, 60
+SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other bound for it
+
+
+class Account:
+    """One storage account, and the credentials for it; made once a command, thread-safe.
+
+    What the environment says of another account is not for this one.
+    """
+
+    def __init__(self, name: str) -> None:
+        if not NAME.fullmatch(name):
+            raise InvalidRequest(
+                f"{name!r} is no name of a storage account.",
+                fix="3 to 24 small letters and digits: az://ACCOUNT/CONTAINER.",
+            )
+        self.name = name
+        self.url = f"az://{name}"
+        self._lock = threading.Lock()
+
+    @cached_property
+    def endpoint(self) -> str:
+        """Return the URL of the account's Blob service."""
+        said = self._connection
+        protocol = said.get("defaultendpointsprotocol") or "https"
+        suffix = said.get("endpointsuffix") or SUFFIX
+        named = said.get("blobendpoint") or self._own("AZURE_STORAGE_SERVICE_ENDPOINT")
+        url = (named or f"{protocol}://{self.name}.blob.{suffix}").rstrip("/")
+        if not _is_safe(url):
+            raise InvalidRequest(
+                "The endpoint is no https:// URL: bytes and tokens would travel in the open.",
+                where=url,
+                fix="Use https://; http:// is for emulators on this machine.",
+            )
+        return url
+
+    @cached_property
+    def authority(self) -> bytes | None:
+        """Return the certificates to trust beside the system's, as PEM."""
+        named = os.environ.get("REQUESTS_CA_BUNDLE")
+        if not named:
+            return None
+        try:
+            return Path(named).expanduser().read_bytes()
+        except OSError as error:
+            raise InvalidRequest(
+                f"The file of certificates can't be read: {error.strerror}.",
+                where=named,
+                fix="Set REQUESTS_CA_BUNDLE to a PEM file, or unset it.",
+            ) from error
+
+    def provider(self) -> Callable[[], AzureCredential]:
+        """Return what obstore asks for credentials, now and whenever they have expired."""
+        if key := self._key:
+            return lambda: {"access_key": key, "expires_at": None}
+        if token := self._sas_token:
+            return lambda: {"sas_token": token, "expires_at": None}
+        credential = self.credential
+        with translated(self.url):
+            credential.get_token(SCOPE)  # what can't be had is told now, and in full
+
+        def provide() -> AzureCredential:
+            found = credential.get_token(SCOPE)
+            return {
+                "token": found.token,
+                "expires_at": datetime.fromtimestamp(found.expires_on, UTC),
+            }
+
+        return provide
+
+    def client(self) -> Any:
+        """Return the SDK's client of the account, which tries nothing again by itself."""
+        with self._lock:
+            return self._client
+
+    @cached_property
+    def credential(self) -> Any:
+        """Return the SDK's own chain: environment, workload and managed identity, az login."""
+        from azure.identity import DefaultAzureCredential
+
+        return DefaultAzureCredential()
+
+    @cached_property
+    def _client(self) -> Any:
+        import requests
+        from azure.core.pipeline.transport import RequestsTransport
+        from azure.storage.blob import BlobServiceClient
+        from requests.adapters import HTTPAdapter
+
+        session = requests.Session()
+        session.mount(self.endpoint, HTTPAdapter(pool_maxsize=CONNECTIONS, max_retries=0))
+        transport = RequestsTransport(
+            session=session,
+            connection_timeout=SEND_S if self.endpoint.startswith("http:") else CONNECT_S,
+            read_timeout=READ_S,
+        )
+        credential: Any = self._sas_token or None
+        if self._key:
+            credential = {"account_name": self.name, "account_key": self._key}
+        return BlobServiceClient(
+            self.endpoint,
+            credential=credential or self.credential,
+            transport=transport,
+            retry_total=0,
+        )
+
+    @cached_property
+    def _key(self) -> str:
+        key = self._connection.get("accountkey") or ""
+        if not self._connection:
+            key = self._own("AZURE_STORAGE_KEY")
+        try:
+            base64.b64decode(key, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise CredentialsError(
+                "The account's key is not valid: it is not base64.",
+                where=self.url,
+                fix=NO_CREDENTIALS_FIX,
+            ) from error
+        return key
+
+    @cached_property
+    def _sas_token(self) -> str:
+        token = self._connection.get("sharedaccesssignature") or ""
+        if not self._connection:
+            token = self._own("AZURE_STORAGE_SAS_TOKEN")
+        return token.removeprefix("?")
+
+    @cached_property
+    def _connection(self) -> dict[str, str]:
+        """Return what the connection string says if it is this account's."""
+        said = connection()
+        return said if account_of(said) == self.name else {}
+
+    def _own(self, variable: str) -> str:
+        """Return a variable that is not said to be another account's."""
+        if os.environ.get("AZURE_STORAGE_ACCOUNT", self.name) != self.name:
+            return ""
+        return os.environ.get(variable, "")
+
+
+def connection() -> dict[str, str]:
+    """Return the connection string's entries, by their names in small letters."""
+    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    pairs = (each.partition("=") for each in text.split(";") if each.strip())
+    said = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    if said and not account_of(said):
+        raise InvalidRequest(
+            "AZURE_STORAGE_CONNECTION_STRING names no storage account.",
+            fix="az storage account show-connection-string --name ACCOUNT",
+        )
+    return said
+
+
+def account_of(said: dict[str, str]) -> str:
+    """Return the account that a connection string is for."""
+    host = urlsplit(said.get("blobendpoint", "")).hostname or ""
+    return said.get("accountname") or host.partition(".")[0]
+
+
+def _is_safe(url: str) -> bool:
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return bool(parts.hostname)
+    try:
+        return parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"
