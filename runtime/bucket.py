@@ -34,6 +34,7 @@ from llmcloud.runtime.errors import (
     Throttled,
     Unavailable,
 )
+from llmcloud.runtime.interruptible import interruptible
 from llmcloud.runtime.objects import Blob, Entry, ObjectStore, Piece, check_key, check_prefix
 
 if TYPE_CHECKING:
@@ -91,9 +92,7 @@ class BucketStore(ObjectStore):
     def get(self, key: str) -> Blob:
         self.check(key)
         with self._translated(key):
-            found = obstore.get(self._store, key)
-            data = bytes(found.bytes())
-        return Blob(data, self._tag(found.meta))
+            return interruptible(lambda: self._blob(obstore.get(self._store, key)))
 
     def read(self, key: str, start: int, size: int) -> bytes:
         self.check(key)
@@ -166,7 +165,7 @@ class BucketStore(ObjectStore):
         self.check(key)
         try:
             with self._translated(key):
-                return _entry(obstore.head(self._store, key))
+                return _entry(interruptible(lambda: obstore.head(self._store, key)))
         except NotFound:
             if not self.is_there():  # the answer to HEAD has no body to say it
                 raise gone(self.url) from None
@@ -213,7 +212,7 @@ class BucketStore(ObjectStore):
 
     def _delete(self, keys: list[str]) -> None:
         with self._translated(keys[0]):
-            obstore.delete(self._once, keys)
+            interruptible(lambda: obstore.delete(self._once, keys))
 
     def _put_tagged(self, key: str, data: bytes) -> str:
         """Write an object, with the tag that lets a bucket expire it if it is a piece of a log."""
@@ -225,7 +224,8 @@ class BucketStore(ObjectStore):
 
     def _put(self, store: Any, key: str, data: bytes | memoryview, **options: Any) -> str:
         with self._translated(key):
-            return self._tag(obstore.put(store, key, data, use_multipart=False, **options))
+            put = functools.partial(obstore.put, store, key, data, use_multipart=False, **options)
+            return self._tag(interruptible(put))
 
     def _written(self, key: str, mark: str) -> str | None:
         """Return the tag of the object if it is the one that was written with this mark."""
@@ -300,13 +300,20 @@ class BucketStore(ObjectStore):
 
     def _folders(self, prefix: str) -> Any:
         with self._translated(prefix):
-            return obstore.list_with_delimiter(self._once, prefix or None)
+            return interruptible(
+                lambda: obstore.list_with_delimiter(self._once, prefix or None)
+            )
 
     def _pages(self, folder: str, start_after: str, page: int) -> Iterator[Any]:
         with self._translated(folder):
-            yield from obstore.list(
+            found = obstore.list(
                 self._once, folder or None, offset=start_after or None, chunk_size=page
             )
+            while chunk := interruptible(lambda: next(found, None)):
+                yield chunk
+
+    def _blob(self, found: Any) -> Blob:
+        return Blob(bytes(found.bytes()), self._tag(found.meta))
 
     def _tag(self, meta: Any) -> str:
         return str(meta[self.api.condition])
