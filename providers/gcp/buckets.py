@@ -53,10 +53,10 @@ class GcsBuckets(Buckets):
         with translated("gs://", needs="storage.buckets.list", specially=LISTED):
             project = self._account.project
             found = self._client.list_buckets(project=project, page_size=PAGE, **self._once)
-            yield from map(settings.info, found)
+            yield from map(self._info, found)
 
     def describe(self, name: str) -> BucketInfo:
-        return settings.info(self._found(name))
+        return self._info(self._found(name))
 
     def delete(self, name: str) -> None:
         from google.api_core import exceptions
@@ -96,6 +96,9 @@ class GcsBuckets(Buckets):
     @property
     def _once(self) -> dict[str, Any]:
         return {"timeout": self._account.timeout_s, "retry": None}
+
+    def _info(self, bucket: Any) -> BucketInfo:
+        return settings.info(bucket, is_google=not self._account.emulator)
 
     def _make(self, name: str) -> None:
         """Create a bucket if it is absent; one that is there stays as it is, whoever made it."""
@@ -154,7 +157,7 @@ class GcsBuckets(Buckets):
         return True
 
     def _check_may_change(self, bucket: Any, wish: BucketWish) -> None:
-        found = settings.info(bucket)
+        found = self._info(bucket)
         if not found.is_ours:
             raise Conflict(
                 "You have this bucket, and it was not made by llmcloud: it stays as it is.",

@@ -31,9 +31,14 @@ class Account:
         self._lock = threading.RLock()
 
     @cached_property
+    def emulator(self) -> str:
+        """Return the URL of a Cloud Storage that is not Google's, or nothing."""
+        return os.environ.get("STORAGE_EMULATOR_HOST", "")
+
+    @cached_property
     def endpoint(self) -> str:
         """Return where Cloud Storage is, by the variables that the SDK knows, too."""
-        named = self._emulator or os.environ.get("API_ENDPOINT_OVERRIDE", "") or ADDRESS
+        named = self.emulator or os.environ.get("API_ENDPOINT_OVERRIDE", "") or ADDRESS
         if not named.startswith(("http://", "https://")):
             raise InvalidRequest(
                 f"{named} is no address of a Cloud Storage.",
@@ -56,7 +61,7 @@ class Account:
 
     def provider(self) -> Callable[[], GCSCredential]:
         """Return what obstore asks for a token, now and whenever one is about to expire."""
-        if self._emulator:
+        if self.emulator:
             return _nobody
         credentials = self._who()[0]
         with translated("Google"):
@@ -117,16 +122,12 @@ class Account:
         import google.auth
         from google.auth.credentials import AnonymousCredentials
 
-        if self._emulator:
+        if self.emulator:
             return AnonymousCredentials(), ""  # type: ignore[no-untyped-call]
         with warnings.catch_warnings():  # of people who use no project of their own for quota
             warnings.simplefilter("ignore", UserWarning)
             credentials, project = google.auth.default(scopes=[SCOPE])
         return credentials, project or ""
-
-    @cached_property
-    def _emulator(self) -> str:
-        return os.environ.get("STORAGE_EMULATOR_HOST", "")
 
 
 def _nobody() -> GCSCredential:

@@ -45,15 +45,15 @@ def apply(bucket: Any, wish: BucketWish) -> None:
     bucket.lifecycle_rules = [*others, _aborting(wish.abort_uploads_days)]
 
 
-def info(bucket: Any) -> BucketInfo:
-    """Return what the SDK's bucket says of itself."""
-    prevention = bucket.iam_configuration.get("publicAccessPrevention")
+def info(bucket: Any, *, is_google: bool) -> BucketInfo:
+    """Return what the SDK's bucket says of itself; what services like Google's lack is unknown."""
+    is_private = bucket.iam_configuration.public_access_prevention == "enforced"
     return BucketInfo(
         url=f"gs://{bucket.name}",
         region=bucket.location.lower(),
         created_at=bucket.time_created.timestamp() if bucket.time_created else None,
         is_ours=OURS in bucket.labels,
-        is_private=None if prevention is None else prevention == "enforced",
+        is_private=is_private if is_private or is_google else None,
         is_encrypted=True,  # Google keeps nothing in the clear
         has_versioning=bool(bucket.versioning_enabled),
         tags=bucket.labels,

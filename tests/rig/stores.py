@@ -91,5 +91,5 @@ def _in_a_bucket(rig: BucketsRig) -> StoreRig:
 
 STORES = {
     "file": StoreRig(_make_file_store, _destroy_file_store),
-    **{name: _in_a_bucket(rig) for name, rig in BUCKETS.items()},
+    **{name: _in_a_bucket(rig) for name, rig in BUCKETS.items() if rig.has_objects},
 }

