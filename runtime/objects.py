@@ -47,9 +47,9 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes of an object, as a buffer, and what is known of the whole of it."""
+    """Some bytes of an object, in buffers that come one by one, and what is known of all of it."""
 
-    data: Any
+    chunks: Iterator[Any]
     entry: Entry
     crc32c: int | None = None
 
@@ -125,7 +125,7 @@ class ObjectStore(ABC):
         """
         del version
         entry = self.head(key)
-        return Piece(self.read(key, start, size or entry.size), entry)
+        return Piece(iter([self.read(key, start, size or entry.size)]), entry)
 
     def crc32c(self, key: str) -> int | None:
         """Return the digest that is kept with an object, or None."""

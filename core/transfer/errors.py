@@ -27,6 +27,11 @@ class Changed(Failure):
     """A file or object changed while it was read."""
 
 
+def changed(path: object) -> Changed:
+    """Return what to raise for a file that is not what it was when its digest was taken."""
+    return Changed("A file changed while it was uploaded.", where=str(path), fix="Submit again.")
+
+
 class PartlyFailed(Failure):
     """Some files could not be transferred; the others were. `failed` says why, by name."""
 

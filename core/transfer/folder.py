@@ -56,7 +56,7 @@ class FolderSource(Source):
         return self._find()
 
     def open(self, item: Item) -> Reader:
-        return _FileReader(f"{self.root}/{item.name}")
+        return _FileReader(f"{self.root}/{item.name}", item)
 
     def crc32c(self, item: Item) -> int | None:
         return crc32c_of(f"{self.root}/{item.name}")
@@ -67,6 +67,8 @@ class FolderSource(Source):
 
 class FolderTarget(Target):
     """Files below a folder; those that grow lie beside their place, or in `growing`."""
+
+    whole_bytes = 1 << 20
 
     def __init__(self, root: Path, growing: Path | None = None, url: str = "") -> None:
         self.root = os.fspath(root)
@@ -179,15 +181,23 @@ class FolderTarget(Target):
 
 
 class _FileReader(Reader):
-    def __init__(self, path: str) -> None:
+    """An open file; the one that an item's SHA-256 was taken of, or Changed."""
+
+    def __init__(self, path: str, item: Item) -> None:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._before = _version(self._descriptor)
+        if item.sha256:
+            now = os.fstat(self._descriptor)
+            then = item.size, item.modified_at, item.changed_at
+            if (now.st_size, now.st_mtime, now.st_ctime) != then:
+                self.close()
+                raise Changed("It changed since its digest was taken.")
 
-    def read(self, start: int, size: int) -> Any:
+    def chunks(self, start: int, size: int) -> Iterator[Any]:
         data = os.pread(self._descriptor, size, start)
         if len(data) < size:
             raise Changed("It changed while it was read.")
-        return data
+        yield data
 
     def check(self) -> None:
         if _version(self._descriptor) != self._before:
@@ -216,11 +226,15 @@ class _FileSink(Sink):
             return None
         return crc32c(os.pread(self._descriptor, size, (number - 1) * self._part_bytes))
 
-    def put(self, number: int, data: Any, crc32c: int) -> None:
-        del crc32c
+    def put(self, number: int, chunks: Iterator[Any]) -> int:
+        digest, offset = 0, (number - 1) * self._part_bytes
         with self._target._translated(self._item):  # noqa: SLF001 - the same module
-            _write_whole(self._descriptor, data, (number - 1) * self._part_bytes)
+            for data in chunks:
+                digest = crc32c(data, digest)
+                _write_whole(self._descriptor, data, offset)
+                offset += len(data)
             os.pwrite(self._descriptor, b"\1", self._item.size + number - 1)
+        return digest
 
     def complete(self, crc32c: int) -> None:
         del crc32c

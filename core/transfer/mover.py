@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import random
 import threading
 import time
@@ -14,7 +15,7 @@ from llmcloud.core.transfer.crc32c import combined, crc32c
 from llmcloud.core.transfer.errors import FATAL, PASSING, Damaged
 from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.pool import Pool, Stopped
-from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
+from llmcloud.runtime.bucket_api import part_bytes
 from llmcloud.runtime.errors import Failure, NotFound
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Mover:
     def add(self, item: Item, doubt: Item | None = None) -> None:
         """Move an item, unless its digest is that of `doubt`, which is there already."""
         self.meter.plan(item.size)
-        if item.size > PART_BYTES:
+        if item.size > self.target.whole_bytes:
             self._add_parts(item, doubt)
         elif item.size > SMALL_BYTES:
             self.pool.add(functools.partial(self._move_batch, [(item, doubt)]), LARGE)
@@ -159,17 +160,24 @@ class Mover:
         large.sink = self._try(lambda: self.target.begin(large.item, whole))
 
     def _pass_on(self, large: _Large, number: int) -> None:
-        start, size, sink = (*large.range_of(number), large.sink)
-        assert sink  # noqa: S101 - _open set it
-        read = functools.cache(lambda: self._read_part(large, start, size))
-        digest = sink.held(number, size, read)
+        (start, size), sink, reader = large.range_of(number), large.sink, large.reader
+        assert sink  # noqa: S101 - _open set both
+        assert reader  # noqa: S101
+        digest = sink.held(number, size, lambda: self._read_part(large, start, size))
         if digest is None:
             self.rate.take(size, self.pool.stopped)
-            data = read()
-            digest = crc32c(data)
-            self._try(functools.partial(sink.put, number, data, digest))
+            digest = self._try(lambda: sink.put(number, reader.chunks(start, size)))
         large.digests[number] = digest
         self.meter.add(size)
+        if number == 1:  # now, since asking takes a while, in which others bring the rest
+            large.kept = self._kept(large)
+
+    def _kept(self, large: _Large) -> int | None:
+        """Return the digest that is kept with the source; None where there is none."""
+        assert large.reader  # noqa: S101 - _open set it
+        if large.reader.crc32c is not None or not large.item.version:
+            return large.reader.crc32c
+        return self._try(lambda: self.source.crc32c(large.item))
 
     def _read_part(self, large: _Large, start: int, size: int) -> Any:
         assert large.reader  # noqa: S101 - _open set it
@@ -205,10 +213,7 @@ class Mover:
         assert large.reader  # noqa: S101
         large.reader.check()
         digest = combined((large.digests[n], large.range_of(n)[1]) for n in sorted(large.digests))
-        kept = large.reader.crc32c
-        if kept is None and large.item.version:
-            kept = self._try(lambda: self.source.crc32c(large.item))
-        if kept is not None and kept != digest:
+        if large.kept is not None and large.kept != digest:
             raise Damaged("Its bytes are not those that were saved: the digest differs.")
         return digest
 
@@ -226,30 +231,7 @@ class Mover:
         return kept is not None and kept == self._try(lambda: self.source.crc32c(item))
 
     def _try(self, request: Callable[[], Done]) -> Done:
-        """Make a request in its turn; again, later and with fewer at once, while that may help."""
-        for number in range(1, TRIES + 1):
-            begun_at = time.monotonic()
-            try:
-                done = request()
-            except FATAL:
-                raise
-            except _Garbled as failure:
-                if number == GARBLED_TRIES:
-                    raise Damaged("Its bytes are not those that were saved.") from failure
-            except PASSING:
-                if number == TRIES:
-                    raise
-                self.pool.pace.went_badly(begun_at)
-                self._wait(number)
-            else:
-                self.pool.pace.went_well()
-                return done
-        raise AssertionError("the last try returns or raises")
-
-    def _wait(self, number: int) -> None:
-        wait_s = min(BACKOFF_S * 2**number, BACKOFF_MAX_S) * random.uniform(0.5, 1)  # noqa: S311
-        if self.pool.stopped.wait(wait_s):
-            raise Stopped
+        return tried(self.pool, request)
 
     @contextlib.contextmanager
     def _noting(self, item: Item) -> Any:
@@ -269,6 +251,36 @@ class Mover:
                 self.events.moved(item)
 
 
+def tried(pool: Pool, request: Callable[[], Done]) -> Done:
+    """Make a request in its turn; again, later and with fewer at once, while that may help."""
+    for number in range(1, TRIES + 1):
+        if number > 1:
+            gc.collect()  # the failure's frames hold each other, and the bytes of a whole part
+        begun_at = time.monotonic()
+        try:
+            done = request()
+        except FATAL:
+            raise
+        except _Garbled as failure:
+            if number == GARBLED_TRIES:
+                raise Damaged("Its bytes are not those that were saved.") from failure
+        except PASSING:
+            if number == TRIES:
+                raise
+            pool.pace.went_badly(begun_at)
+            _wait(pool, number)
+        else:
+            pool.pace.went_well()
+            return done
+    raise AssertionError("the last try returns or raises")
+
+
+def _wait(pool: Pool, number: int) -> None:
+    wait_s = min(BACKOFF_S * 2**number, BACKOFF_MAX_S) * random.uniform(0.5, 1)  # noqa: S311
+    if pool.stopped.wait(wait_s):
+        raise Stopped
+
+
 class _Garbled(Exception):
     """Bytes came that are not those of the digest that came with them."""
 
@@ -286,6 +298,7 @@ class _Large:
     reader: Reader | None = None
     sink: Sink | None = None
     is_over: bool = False
+    kept: int | None = None
     digests: dict[int, int] = field(default_factory=dict)
     opening: threading.Lock = field(default_factory=threading.Lock)
 

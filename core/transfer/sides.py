@@ -31,8 +31,16 @@ class Reader(ABC):
     crc32c: int | None = None  # what is kept with the item, known once something was read
 
     @abstractmethod
+    def chunks(self, start: int, size: int) -> Iterator[Any]:
+        """Yield `size` bytes from `start` in buffers.
+
+        Changed when the item is another by now.
+        """
+
     def read(self, start: int, size: int) -> Any:
-        """Return `size` bytes from `start` as a buffer; Changed when the item is another by now."""
+        """Return `size` bytes from `start` as one buffer."""
+        found = list(self.chunks(start, size))
+        return found[0] if len(found) == 1 else b"".join(found)
 
     @abstractmethod
     def check(self) -> None:
@@ -57,8 +65,8 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def put(self, number: int, data: Any, crc32c: int) -> None:
-        """Take a part; once more replaces it."""
+    def put(self, number: int, chunks: Iterator[Any]) -> int:
+        """Take a part and return its digest; once more replaces it."""
 
     @abstractmethod
     def complete(self, crc32c: int) -> None:
@@ -100,6 +108,7 @@ class Target(ABC):
     """Where items go."""
 
     url: str
+    whole_bytes: int  # the largest item that is written in one piece; else in parts
 
     @abstractmethod
     def beside(

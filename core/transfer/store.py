@@ -117,14 +117,12 @@ class _ObjectReader(Reader):
     def chunks(self, start: int, size: int) -> Iterator[Any]:
         whole = start == 0 and size == self._item.size
         try:
-            entry, kept, found = self._store.chunks(
-                self._key, start, 0 if whole and not size else size, self._item.version
-            )
-            if kept is not None:
-                self.crc32c = kept
-            if entry.size != self._item.size:
+            piece = self._store.piece(self._key, start, 0 if whole else size, self._item.version)
+            if piece.crc32c is not None:
+                self.crc32c = piece.crc32c
+            if piece.entry.size != self._item.size:
                 raise Changed("It changed while it was read.", where=self._key)
-            for data in found:
+            for data in piece.chunks:
                 size -= len(data)
                 yield data
         except Conflict as failure:
