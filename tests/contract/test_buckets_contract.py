@@ -63,7 +63,7 @@ class TestABucketThatIsCreated:
     def test_is_private_and_encrypted_and_ours(self, buckets: Buckets, name: str) -> None:
         made = buckets.create(name, BucketWish())
         assert (made.is_private, made.is_encrypted, made.is_ours) == (True, True, True)
-        assert made.has_versioning is False
+        assert not made.has_versioning
         assert buckets.describe(name) == made
 
     def test_has_the_tags_and_the_versioning_that_were_asked_for(
