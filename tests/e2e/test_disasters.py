@@ -12,7 +12,6 @@ import pytest
 from tests.e2e.conftest import LLMCLOUD, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.e2e.conftest import Bench
@@ -31,19 +30,6 @@ TRAINS = """
         print("step", step, flush=True)
         time.sleep(1.2)
 """
-
-
-@pytest.fixture
-def small_disk(bench: Bench) -> Iterator[Path]:
-    """Mount a disk of 3 MB."""
-    disk = bench.root / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
-    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("only root may mount a tmpfs")
-    yield disk
-    bench.await_nothing_running()
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_store_that_is_full_loses_nothing(bench: Bench, small_disk: Path) -> None:
