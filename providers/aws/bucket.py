@@ -7,9 +7,11 @@ import contextlib
 import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
+from llmcloud.providers.aws.region import region_of
 from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
 from llmcloud.runtime.errors import Conflict, NotFound
 
@@ -51,7 +53,7 @@ class S3Bucket(BucketApi):
         # What is left out here, obstore takes from variables that the SDK doesn't know.
         return S3Store(
             self.name,
-            region=account.region,
+            region=self._region,
             **self._address(),
             skip_signature=False,
             checksum_algorithm="CRC64NVME",
@@ -100,18 +102,29 @@ class S3Bucket(BucketApi):
 
     @property
     def _client(self) -> Any:
-        return self._account.client(self._account.region)
+        return self._account.client(self._region)
+
+    @cached_property
+    def _region(self) -> str:
+        """Return where the bucket lies: obstore follows it nowhere by itself."""
+        account = self._account
+        if account.endpoint:
+            return account.region
+        found = region_of(f"{_host(account.region)}/{self.name}", account.authority)
+        return found or account.region
 
     def _address(self) -> dict[str, Any]:
-        endpoint, region = self._account.endpoint, self._account.region
-        if endpoint:
+        if endpoint := self._account.endpoint:
             return {"aws_endpoint_url_s3": endpoint, "virtual_hosted_style_request": False}
-        host = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
+        host = _host(self._region)
         if "." in self.name:  # no certificate matches such a host
-            url = f"https://{host}"
-            return {"aws_endpoint_url_s3": url, "virtual_hosted_style_request": False}
-        url = f"https://{self.name}.{host}"
+            return {"aws_endpoint_url_s3": host, "virtual_hosted_style_request": False}
+        url = host.replace("https://", f"https://{self.name}.")
         return {"aws_endpoint_url_s3": url, "virtual_hosted_style_request": True}
+
+
+def _host(region: str) -> str:
+    return f"https://s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
 
 
 @dataclass
