@@ -175,7 +175,7 @@ class Mover:
     def _kept(self, large: _Large) -> int | None:
         """Return the digest that is kept with the source; None where there is none."""
         assert large.reader  # noqa: S101 - _open set it
-        if large.reader.crc32c is not None or not large.item.version:
+        if large.reader.crc32c is not None or not large.item.version or large.item.sha256:
             return large.reader.crc32c
         return self._try(lambda: self.source.crc32c(large.item))
 
