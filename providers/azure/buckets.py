@@ -11,8 +11,16 @@ from llmcloud.core.buckets import OURS, BucketInfo, Buckets, BucketWish
 from llmcloud.providers.azure.bucket import AzureBucket
 from llmcloud.providers.azure.credentials import Account, account_of, connection
 from llmcloud.providers.azure.errors import code_of, translate, translated
-from llmcloud.providers.azure.settings import check_tags
-from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone, Unavailable
+from llmcloud.providers.azure.settings import AccountSettings
+from llmcloud.runtime.errors import (
+    Conflict,
+    CredentialsError,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    StoreGone,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,13 +41,16 @@ class AzureBuckets(Buckets):
 
     def __init__(self) -> None:
         self._account = functools.cache(Account)
+        self._settings = functools.cache(lambda name: AccountSettings(self._account(name)))
 
     def open(self, name: str) -> BucketApi:
         account, container = self._parts(name)
         return AzureBucket(account, container, functools.partial(self._make, name))
 
     def create(self, name: str, wish: BucketWish) -> BucketInfo:
-        check_tags(f"az://{name}", wish)
+        account, _, container = name.partition("/")
+        settings = self._settings(account)
+        settings.check(wish)
         found = self._properties(name)
         if found is None:
             found = self._create(name, wish)
@@ -50,6 +61,7 @@ class AzureBuckets(Buckets):
                 fix=f"Use it as it is, choose another name, or give it the metadata {OURS}=1 to"
                 " have it managed.",
             )
+        settings.apply(container, wish)
         return self._apply(name, found, wish)
 
     def list(self) -> Iterator[BucketInfo]:
@@ -61,9 +73,10 @@ class AzureBuckets(Buckets):
                 fix="Set AZURE_STORAGE_ACCOUNT; az storage account list shows them.",
             )
         account = self._account(name)
+        seen = self._seen(name)
         with translated(account.url):
             for each in account.client().list_containers(include_metadata=True):
-                yield _info(f"{account.url}/{each.name}", each)
+                yield _info(f"{name}/{each.name}", each, *seen)
 
     def describe(self, name: str) -> BucketInfo:
         found = self._properties(name)
@@ -71,7 +84,7 @@ class AzureBuckets(Buckets):
             raise NotFound(
                 "There is no such bucket.", where=f"az://{name}", fix="llmcloud buckets list az://"
             )
-        return _info(f"az://{name}", found)
+        return _info(name, found, *self._seen(name.partition("/")[0]))
 
     def delete(self, name: str) -> None:
         """Delete one that is empty, its unfinished uploads with it; Conflict when it is not.
@@ -183,6 +196,16 @@ class AzureBuckets(Buckets):
             count += len(batch)
         return count
 
+    def _seen(self, account: str) -> tuple[str, bool | None]:
+        """Return an account's region and whether it keeps versions, if we may know."""
+        settings = self._settings(account)
+        if not settings.can_be_asked:
+            return "", None
+        try:
+            return settings.region, settings.has_versioning
+        except (PermissionDenied, NotFound, CredentialsError):
+            return "", None
+
 
 def _sdk() -> Any:
     import azure.core.exceptions
@@ -195,13 +218,14 @@ def _pass_absent(error: Any) -> None:
         raise error
 
 
-def _info(url: str, found: Any) -> BucketInfo:
+def _info(name: str, found: Any, region: str, has_versioning: bool | None) -> BucketInfo:
     metadata = found.metadata or {}
     return BucketInfo(
-        url=url,
-        region="",
+        url=f"az://{name}",
+        region=region,
         is_ours=OURS in metadata,
         is_private=found.public_access is None,
         is_encrypted=True,  # Azure encrypts all, and knows no other way
+        has_versioning=has_versioning,
         tags=metadata,
     )
