@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import Annotated, Any
 
 import typer
 
-from llmcloud.cli import output, stay
+from llmcloud.cli import output, progress, stay
 from llmcloud.cli.arguments import FileArgument, JobArgument
 from llmcloud.cli.session import JsonOption, OpenJob, Session, SetOption, StoreOption
 from llmcloud.core import job as jobs
@@ -50,8 +51,11 @@ def submit(
     for passed_over in plan.passed_over:
         output.warn(passed_over)
     told = (lambda _: None) if as_json else output.mention
+    showing = functools.partial(progress.bar, "uploading", quiet=as_json)
     try:
-        job = submits.run(submits.Submission(loaded, plan, compute, store, os.environ, told))
+        job = submits.run(
+            submits.Submission(loaded, plan, compute, store, os.environ, told, showing)
+        )
     except KeyboardInterrupt:
         output.say("\nInterrupted. The same submit carries on; llmcloud gc forgets it.")
         raise

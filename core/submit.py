@@ -19,6 +19,7 @@ from llmcloud.core.errors import SpecError
 from llmcloud.core.job import Job
 from llmcloud.core.reserve import Reservation, reserve
 from llmcloud.core.spec.task import task_of
+from llmcloud.core.transfer.meter import Meter
 from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.errors import Conflict, CredentialsError, Failure, NotFound
 from llmcloud.runtime.journal import Stage
@@ -26,17 +27,21 @@ from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from llmcloud.core.plan import Plan
     from llmcloud.core.provider import Compute
     from llmcloud.core.spec.load import LoadedSpec
-    from llmcloud.core.stage import DataTree, Upload
+    from llmcloud.core.stage import DataTree, Load
     from llmcloud.runtime.store import ObjectStore
 
 
 @dataclass(frozen=True)
 class Submission:
-    """All that a submit works with; `tell` gets a sentence about each thing being done."""
+    """All that a submit works with.
+
+    `tell` gets a sentence about each thing being done; `showing` shows how far an upload is.
+    """
 
     loaded: LoadedSpec
     plan: Plan
@@ -44,6 +49,7 @@ class Submission:
     store: ObjectStore
     environ: Mapping[str, str]
     tell: Callable[[str], None]
+    showing: Callable[[Meter], AbstractContextManager[object]] = contextlib.nullcontext
 
 
 def run(submission: Submission) -> Job:
@@ -56,7 +62,7 @@ def run(submission: Submission) -> Job:
             job = _write_down(submission, prepared)
             _stage(submission, job, prepared)
     except OSError as error:
-        raise _not_packed(error) from error
+        raise _unreadable(error) from error
     launch(submission.store, submission.compute, job, values)
     return job
 
@@ -91,18 +97,18 @@ def launch(store: ObjectStore, compute: Compute, job: Job, values: Mapping[str, 
         raise
 
 
-def _not_packed(error: OSError) -> Failure:
+def _unreadable(error: OSError) -> Failure:
     """Return what to raise when a file went while it was read, or the scratch disk is full."""
     return Failure(
-        f"The code and data can't be packed: {error.strerror or error}.",
+        f"The code and data can't be read: {error.strerror or error}.",
         where=str(error.filename or tempfile.gettempdir()),
-        fix="Submit again; TMPDIR names the folder that the code is packed in.",
+        fix="Submit again.",
     )
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """What was packed before anything was written down, so that a mistake leaves nothing."""
+    """What was looked at before anything was written down, so that a mistake leaves nothing."""
 
     code: package.Archive
     runtime: Path
@@ -117,7 +123,7 @@ def _prepare(submission: Submission, scratch: Path) -> _Prepared:
     # A new job must not begin where the one ended whose checkpoints were pulled into its folder.
     exclude = (*code.exclude, f"/{loaded.spec.checkpoints.path}/")
     try:
-        archive = package.pack(folder, exclude, code.max_size.bytes, scratch / "code.tar.gz")
+        archive = package.look(folder, exclude, code.max_size.bytes)
     except SpecError as failure:
         raise loaded.refused(*failure.problems) from failure
     trees = stage.data_trees(loaded)
@@ -169,7 +175,7 @@ def _job(submission: Submission, prepared: _Prepared, job_id: str) -> Job:
 
 
 def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
-    store, code = submission.store, prepared.code
+    store = submission.store
     first = Status(
         job=job.id,
         name=job.name,
@@ -182,18 +188,21 @@ def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
     with contextlib.suppress(Conflict):  # a submit that was cut off may have come so far
         status.begin(store, first)
     status.advance(store, job.id, 1, State.STAGING)
-    uploads = [
-        stage.Upload(code.path, layout.code(code.digest), code.size_bytes, code.digest),
-        stage.Upload(
-            prepared.runtime,
-            layout.runtime(job.runtime),
-            prepared.runtime.stat().st_size,
-            job.runtime,
-        ),
-        *(each for tree in prepared.trees for each in tree.uploads),
+    loads = [
+        *stage.code(store, prepared.code),
+        *stage.runtime(store, prepared.runtime, job.runtime),
+        *(load for tree in prepared.trees for load in stage.data(store, tree)),
     ]
+    if loads:
+        _upload(submission, loads)
 
-    def told(each: Upload) -> None:
-        submission.tell(f"uploading {each.path.name} ({each.size_bytes:,} bytes)")
 
-    stage.upload(store, uploads, told)
+def _upload(submission: Submission, loads: list[Load]) -> None:
+    meter = Meter()
+    with submission.showing(meter):
+        for load in loads:
+            noun = "file" if load.files == 1 else "files"
+            submission.tell(
+                f"uploading {load.name} ({load.files:,} {noun}, {load.size_bytes:,} bytes)"
+            )
+            load.send(meter)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 import tarfile
@@ -11,12 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from llmcloud.runtime import layout
+from llmcloud.runtime import layout, zstd
+from llmcloud.runtime.digests import tree_digest
 from llmcloud.runtime.errors import Failure, InvalidRequest, Unavailable
 from llmcloud.runtime.unpack import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from llmcloud.runtime.store import ObjectStore
     from llmcloud.runtime.task import DataSource, Task
@@ -41,12 +40,23 @@ def fetch(store: ObjectStore, task: Task, folder: Path, check: Callable[[], None
 
 
 def _unpack(store: ObjectStore, digest: str, folder: Path) -> None:
-    archive = folder.with_name("code.tar.gz")
-    if store.get_file(layout.code(digest), archive) != digest:
-        raise Unavailable("The code archive is damaged.", where=layout.code(digest))
-    with tarfile.open(archive) as tar:
-        unpack(tar, folder)
+    key = layout.code(digest)
+    archive = folder.with_name("code.tar.zst")
+    store.get_file(key, archive)
+    try:
+        with zstd.reading(archive) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            found = tree_digest(unpack(tar, folder))
+    except (tarfile.TarError, zstd.Damaged) as error:
+        raise _damaged(key) from error
+    if found != digest:
+        raise _damaged(key)
     archive.unlink()
+
+
+def _damaged(key: str) -> Unavailable:
+    return Unavailable(
+        "The code archive is damaged.", where=key, fix="Remove it from the store; submit again."
+    )
 
 
 def _bring(store: ObjectStore, source: DataSource, target: Path) -> None:
@@ -71,11 +81,6 @@ def _copy_local(path: Path, target: Path) -> None:
         shutil.copytree(path, target, symlinks=True, dirs_exist_ok=True)
     else:
         shutil.copy2(path, target)
-
-
-def tree_digest(digests: Mapping[str, str]) -> str:
-    """Return the digest of a tree: of its files' SHA-256 by their names."""
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def _copy_objects(store: ObjectStore, source: str, target: Path) -> None:

@@ -1,6 +1,7 @@
 """Where everything lies in a store. The one place that knows; both sides of the wire use it.
 
-    code/SHA256.tar.gz                      content-addressed, shared by jobs
+    code/SHA256.tar.zst                     a code folder, by the digest of its tree; shared by jobs
+    code/SHA256.pyz                         the node's runtime
     data/SHA256/…                           what a submit uploaded, by the digest of its tree
     digests/PREFIX/index.json               what a push wrote under a prefix: sizes, times, digests
     names/NAME.json                         which job a name stands for
@@ -35,8 +36,8 @@ RANK_DIGITS = 5
 
 
 def code(digest: str) -> str:
-    """Return the key of a code archive."""
-    return f"code/{digest}.tar.gz"
+    """Return the key of a code archive; `digest` is that of the tree that it holds."""
+    return f"code/{digest}.tar.zst"
 
 
 def runtime(digest: str) -> str:

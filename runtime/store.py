@@ -11,7 +11,7 @@ import stat
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from llmcloud.runtime.errors import (
@@ -35,7 +35,7 @@ from llmcloud.runtime.objects import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
 
@@ -144,16 +144,19 @@ class FileStore(ObjectStore):
         return _etag(data)
 
     def put_file(self, key: str, path: Path) -> str:
-        target = self._path(key)
         digest = hashlib.sha256()
-        with path.open("rb") as source, self._translated(key), self._temporary() as temporary:
+        with path.open("rb") as source:
+            self.put_stream(key, _hashed(source, digest))
+        return digest.hexdigest()
+
+    def put_stream(self, key: str, chunks: Iterable[bytes]) -> None:
+        """Write an object piece by piece; a failure of who yields them leaves what was there."""
+        target = self._path(key)
+        with self._translated(key), self._temporary() as temporary:
             with temporary.open("wb") as file:
-                while chunk := source.read(COPY_CHUNK_BYTES):
-                    file.write(chunk)
-                    digest.update(chunk)
+                file.writelines(chunks)
             with self._locked(key):
                 self._rename(temporary, target)
-        return digest.hexdigest()
 
     def head(self, key: str) -> Entry:
         path = self._path(key)
@@ -301,6 +304,12 @@ class FileStore(ObjectStore):
                 return InvalidRequest("The path of the object is too long.", where=where)
             case _:
                 return Unavailable(f"The store's disk failed: {error.strerror}.", where=where)
+
+
+def _hashed(source: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+    while chunk := source.read(COPY_CHUNK_BYTES):
+        digest.update(chunk)
+        yield chunk
 
 
 def _etag(data: bytes) -> str:

@@ -73,9 +73,8 @@ def _send_parts(upload: PartUpload, parts: Iterator[bytes]) -> None:
 
 def _abort_others(bucket: BucketStore, key: str) -> None:
     """Free what sends of this key that were cut off have left at the service."""
-    for upload in bucket.api.unfinished(key):
-        if upload.key == key:
-            upload.abort()
+    for upload in bucket.api.unfinished_of(key):
+        upload.abort()
 
 
 def _parts(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:

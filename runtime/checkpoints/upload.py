@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints import manifest as manifests
 from llmcloud.runtime.checkpoints.manifest import BadManifest, Manifest, ShippedFile, ShippedLink
+from llmcloud.runtime.digests import sha256_of
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from llmcloud.runtime.checkpoints.found import Candidate
     from llmcloud.runtime.store import ObjectStore
-
-CHUNK_BYTES = 1 << 20
 
 
 class Changed(Exception):
@@ -110,11 +108,7 @@ def links_of(candidate: Candidate) -> tuple[ShippedLink, ...]:
 
 def digest_of(path: Path) -> str | None:
     """Return a file's SHA-256, or None when it can't be read."""
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
+        return sha256_of(path)
     except OSError:
         return None
-    return digest.hexdigest()

@@ -145,11 +145,11 @@ def test_what_has_not_changed_is_not_uploaded_again(bench: Bench) -> None:
         uploads = [line.split()[1] for line in done.err.splitlines() if "uploading" in line]
         return done.out.strip(), uploads
 
-    assert submit() == ("one two", ["code.tar.gz", "runtime.pyz", "b.txt"])
+    assert submit() == ("one two", ["code", "runtime", "corpus"])
     assert submit() == ("one two", [])
     os.utime(folder / "a.txt", (0, 0))
     assert submit() == ("one two", [])
     (folder / "a.txt").write_text("three ")
-    assert submit() == ("three two", ["code.tar.gz"])
+    assert submit() == ("three two", ["code"])
     (folder / "corpus" / "b.txt").write_text("four")
-    assert submit() == ("three four", ["b.txt"])
+    assert submit() == ("three four", ["corpus"])

@@ -17,7 +17,10 @@ from llmcloud.runtime.store import FileStore
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench
 
-OPERATIONS = ("get", "read", "put", "put_file", "head", "objects", "folders", "delete", "create")
+OPERATIONS = (
+    *("get", "read", "put", "put_file", "put_stream", "head", "objects", "folders", "delete"),
+    "create",
+)
 THIS = [sys.executable, __file__]
 
 

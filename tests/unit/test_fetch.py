@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmcloud.runtime import fetch, layout
+from llmcloud.runtime.digests import tree_digest
 from llmcloud.runtime.errors import Unavailable
 from llmcloud.runtime.store import FileStore
 from llmcloud.runtime.task import DataSource, Task
@@ -30,7 +31,7 @@ def store(tmp_path: Path) -> FileStore:
 def staged(store: FileStore) -> str:
     """Stage a tree as a submit does and return its prefix."""
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
-    prefix = layout.data(fetch.tree_digest(digests))
+    prefix = layout.data(tree_digest(digests))
     for name, data in FILES.items():
         store.put(prefix + name, data)
     return prefix
