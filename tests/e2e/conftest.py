@@ -227,3 +227,16 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     """Give the test a home of its own."""
     with opened(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def small_disk(bench: Bench) -> Iterator[Path]:
+    """Mount a disk of 3 MB."""
+    disk = bench.root / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("only root may mount a tmpfs")
+    yield disk
+    bench.await_nothing_running()
+    subprocess.run(["umount", str(disk)], check=True)

@@ -164,7 +164,7 @@ class FaultProxy:
             self._faults.clear()
             self.requests = []
         self._let_go.set()
-        self._let_go = threading.Event()
+        self._let_go, self._held = threading.Event(), threading.Semaphore(0)
 
     def await_held(self, timeout_s: float = 60.0) -> None:
         """Wait until a request is held (one more, when called again)."""
@@ -300,7 +300,8 @@ class FaultProxy:
         let_go = self._let_go
         hangs_up = select.poll()
         hangs_up.register(client, select.POLLRDHUP)
-        self._held.release()
+        if not hangs_up.poll(0):  # one that went long ago is nobody's to wait for
+            self._held.release()
         while not let_go.is_set():
             if hangs_up.poll(20):
                 raise _Over
