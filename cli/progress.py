@@ -33,12 +33,8 @@ def bar(title: str, meter: Meter, *, quiet: bool = False) -> Iterator[None]:
             if self.tasks:
                 files = f"{title} {meter.files_done:,}/{meter.files_total:,}"
                 more = "" if meter.is_listed else "+"  # still looking for what differs
-                self.update(
-                    self.tasks[0].id,
-                    completed=meter.bytes_done,
-                    total=meter.bytes_total or None,
-                    description=files + more,
-                )
+                self.tasks[0].total = meter.bytes_total or None  # update() would forget the speed
+                self.update(self.tasks[0].id, completed=meter.bytes_done, description=files + more)
             return super().get_renderables()
 
     columns = (

@@ -96,8 +96,12 @@ def report(asked: Asked, summary: Summary, url: str) -> None:
 def shown(asked: Asked, meter: Meter) -> Iterator[None]:
     """Show how far a transfer is while it runs."""
     if not asked.as_json:
-        with bar(asked.verb, meter, quiet=asked.dry_run):
-            yield
+        try:
+            with bar(asked.verb.removesuffix("ed"), meter, quiet=asked.dry_run):
+                yield
+        except KeyboardInterrupt:
+            output.say("Stopped. The same command goes on where this one ended.")
+            raise
         return
     over = threading.Event()
     ticking = threading.Thread(target=_tick, args=(over, meter), daemon=True)
