@@ -104,6 +104,10 @@ class Account:
         adapter = HTTPAdapter(pool_connections=1, pool_maxsize=CONNECTIONS)
         session.mount("https://", adapter)
         session.mount("http://", adapter)
+        # Proxies and certificates are the same for each request, and looking for them is slow.
+        found = session.merge_environment_settings(self.endpoint, {}, None, None, None)
+        session.proxies, session.verify = found["proxies"], found["verify"]
+        session.trust_env = False
         return session
 
     @cached_property
