@@ -191,6 +191,7 @@ INSERTED: dict[int, Meaning] = {
         " GOOGLE_CLOUD_PROJECT.",
     ),
     404: _NO_PROJECT,
+    409: _TAKEN,
     412: Meaning(
         InvalidRequest,
         "A policy of your organisation forbids such a bucket: {message}.",
