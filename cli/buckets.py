@@ -12,9 +12,10 @@ from llmcloud.cli.session import JsonOption, YesOption
 from llmcloud.core import registry
 from llmcloud.core.buckets import OURS, BucketInfo, BucketWish
 from llmcloud.core.errors import UsageError
-from llmcloud.core.stores import open_store, split_bucket
+from llmcloud.core.stores import open_store
 from llmcloud.runtime.errors import Conflict, CredentialsError, InvalidRequest
 from llmcloud.runtime.status import rfc3339
+from llmcloud.runtime.store import split_bucket
 
 if TYPE_CHECKING:
     from llmcloud.core.buckets import Buckets

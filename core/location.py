@@ -14,13 +14,13 @@ from urllib.parse import quote, unquote_to_bytes
 
 from llmcloud.core.errors import UsageError
 from llmcloud.core.ignore import Patterns, walk
-from llmcloud.core.stores import open_bucket, split_bucket
+from llmcloud.core.stores import open_bucket
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
 from llmcloud.core.transfer.sides import Item
 from llmcloud.core.transfer.store import StoreSource, StoreTarget
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.objects import PRIVATE
-from llmcloud.runtime.store import FileStore
+from llmcloud.runtime.store import FileStore, split_bucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -19,9 +19,9 @@ from llmcloud.core.transfer.sides import Item
 from llmcloud.core.transfer.store import StoreTarget
 from llmcloud.runtime import layout
 from llmcloud.runtime.digests import tree_digest
-from llmcloud.runtime.errors import Conflict, InvalidRequest
+from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone
 from llmcloud.runtime.objects import PRIVATE
-from llmcloud.runtime.store import FileStore
+from llmcloud.runtime.store import BUCKETS, FileStore
 from llmcloud.runtime.task import DataSource
 
 if TYPE_CHECKING:
@@ -157,10 +157,8 @@ class _Hashed(FolderSource):
 
 def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
     scheme = urlsplit(data.source).scheme
-    if scheme not in {"", "file"}:
-        raise _refused(
-            loaded, number, f"this version can't read {scheme}:// yet", "Use a local path"
-        )
+    if scheme in BUCKETS:
+        return _bucket(loaded, number, data)
     if scheme == "file":
         return DataTree(DataSource(data.source, data.target, data.mode))
     path = loaded.beside(data.source).absolute()
@@ -173,6 +171,22 @@ def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
     if data.mode == "mount":
         return DataTree(DataSource("file://" + quote(str(path)), data.target, data.mode))
     return _file(path, data) if path.is_file() else _folder(loaded, number, path)
+
+
+def _bucket(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
+    """Leave it where it is: the nodes fetch it. Whether it is there is known best now."""
+    from llmcloud.core import location
+
+    if data.mode == "mount":
+        hint = "Use mode: copy, or mount the bucket yourself and name that folder"
+        raise _refused(loaded, number, "a bucket can't be mounted on this machine", hint)
+    try:
+        next(location.source(data.source).items())
+    except (NotFound, StoreGone) as failure:
+        hint = "`llmcloud data list` shows what is there"
+        said = f"{data.source}: {failure.what.rstrip('.')}"
+        raise _refused(loaded, number, said, hint) from failure
+    return DataTree(DataSource(data.source, data.target, data.mode))
 
 
 def _file(path: Path, data: Data) -> DataTree:

@@ -26,7 +26,7 @@ def open_store(url: str) -> ObjectStore:
     scheme, _, name = url.partition("://")
     if scheme == "file" or not name:
         return runtime_store.open_store(url)
-    bucket, prefix = split_bucket(scheme, name)
+    bucket, prefix = runtime_store.split_bucket(scheme, name)
     if prefix:
         raise InvalidRequest(
             f"{url} is no store: a store is a whole bucket.", fix=f"Use {scheme}://{bucket}."
@@ -40,16 +40,6 @@ def open_bucket(scheme: str, name: str) -> BucketStore:
     from llmcloud.runtime.bucket import BucketStore
 
     return BucketStore(registry.buckets(scheme).open(name))
-
-
-def split_bucket(scheme: str, name: str) -> tuple[str, str]:
-    """Return bucket and key of what follows the scheme: `bucket/key`, `account/container/key`."""
-    parts = name.split("/", 2 if scheme == "az" else 1)
-    needed = 2 if scheme == "az" else 1
-    if len(parts) < needed or not all(parts[:needed]):
-        form = "az://ACCOUNT/CONTAINER" if scheme == "az" else f"{scheme}://BUCKET"
-        raise InvalidRequest(f"{scheme}://{name} names no bucket.", fix=f"Write {form}.")
-    return "/".join(parts[:needed]), "/".join(parts[needed:])
 
 
 def remember(home: Home, url: str) -> None:

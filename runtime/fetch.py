@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from llmcloud.runtime import layout, zstd
 from llmcloud.runtime.digests import tree_digest
-from llmcloud.runtime.errors import Failure, InvalidRequest, Unavailable
+from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound, Unavailable
+from llmcloud.runtime.store import BUCKETS, open_store, split_bucket
 from llmcloud.runtime.unpack import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from llmcloud.runtime.store import ObjectStore
+    from llmcloud.runtime.objects import Entry, ObjectStore
     from llmcloud.runtime.task import DataSource, Task
+
+FETCHES = 8
 
 
 def fetch(store: ObjectStore, task: Task, folder: Path, check: Callable[[], None]) -> None:
@@ -64,8 +68,10 @@ def _bring(store: ObjectStore, source: DataSource, target: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.mode == "mount":
             target.symlink_to(_local_path(source.source))
-        elif urlsplit(source.source).scheme == "file":
+        elif (scheme := urlsplit(source.source).scheme) == "file":
             _copy_local(_local_path(source.source), target)
+        elif scheme in BUCKETS:
+            _copy_bucket(source.source, target)
         else:
             _copy_objects(store, source.source, target)
     except OSError as error:
@@ -93,17 +99,31 @@ def _copy_objects(store: ObjectStore, source: str, target: Path) -> None:
         raise Unavailable("The staged data is not what was submitted.", where=source)
 
 
+def _copy_bucket(url: str, target: Path) -> None:
+    """Copy one object, or all below a prefix, from a bucket that is not the job's store."""
+    scheme, _, rest = url.partition("://")
+    bucket, key = split_bucket(scheme, rest)
+    store, key = open_store(f"{scheme}://{bucket}"), key.rstrip("/")
+    if key and store.exists(key):
+        store.get_file(key, target)
+    elif not _copy_tree(store, f"{key}/" if key else "", target):
+        raise NotFound("There is nothing there.", where=url)
+
+
 def _copy_tree(store: ObjectStore, prefix: str, target: Path) -> dict[str, str]:
-    digests = {}
-    target.mkdir(exist_ok=True)
-    for entry in store.objects(prefix):
+    """Copy what lies under a prefix, many at a time, and return its SHA-256 by name."""
+
+    def bring(entry: Entry) -> tuple[str, str]:
         name = PurePosixPath(entry.key.removeprefix(prefix))
         if name.is_absolute() or ".." in name.parts:
             raise InvalidRequest("An object's name leaves its folder.", where=entry.key)
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        digests[name.as_posix()] = store.get_file(entry.key, path)
-    return digests
+        return name.as_posix(), store.get_file(entry.key, path)
+
+    target.mkdir(exist_ok=True)
+    with ThreadPoolExecutor(FETCHES) as pool:
+        return dict(pool.map(bring, store.objects(prefix)))
 
 
 def send_outputs(store: ObjectStore, prefix: str, code: Path, outputs: Iterable[str]) -> list[str]:

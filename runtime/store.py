@@ -69,6 +69,16 @@ def open_store(url: str) -> ObjectStore:
     return FileStore(path)
 
 
+def split_bucket(scheme: str, name: str) -> tuple[str, str]:
+    """Return bucket and key of what follows the scheme: `bucket/key`, `account/container/key`."""
+    parts = name.split("/", 2 if scheme == "az" else 1)
+    needed = 2 if scheme == "az" else 1
+    if len(parts) < needed or not all(parts[:needed]):
+        form = "az://ACCOUNT/CONTAINER" if scheme == "az" else f"{scheme}://BUCKET"
+        raise InvalidRequest(f"{scheme}://{name} names no bucket.", fix=f"Write {form}.")
+    return "/".join(parts[:needed]), "/".join(parts[needed:])
+
+
 class FileStore(ObjectStore):
     """A folder as an object store: a file an object, atomic renames, locks for conditions.
 
