@@ -1,19 +1,18 @@
-"""What a submit brings into a bucket, whichever cloud it is of."""
+"""What a submit brings into a store, whichever that is."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import uuid
+import signal
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rig.buckets import BUCKETS, BucketsRig
 
-from llmcloud.core import package, registry, stage
-from llmcloud.core.buckets import BucketWish
+from llmcloud.core import package, stage
 from llmcloud.core.spec.load import load
-from llmcloud.core.stores import open_store
 from llmcloud.core.transfer import mover, stream
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.runtime import fetch, layout
@@ -25,34 +24,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.rig.emulators.catalog import Emulators
+    from tests.rig.stores import StoreRig
+
+    from llmcloud.runtime.objects import ObjectStore
 
 MIB = 1 << 20
 
 
-GAPS = {"test_a_second_submit_at_once_ends_well": {"s3-moto": "it answers 500 for an old upload"}}
-
-
-@pytest.fixture(params=[name for name, rig in BUCKETS.items() if rig.has_objects])
-def rig(
-    request: pytest.FixtureRequest, emulators: Emulators, monkeypatch: pytest.MonkeyPatch
-) -> BucketsRig:
-    made = BUCKETS[request.param]
-    if gap := GAPS.get(request.node.originalname, {}).get(request.param):
-        request.applymarker(pytest.mark.xfail(reason=gap, strict=True))
-    monkeypatch.setattr(mover, "BACKOFF_S", 0.001)
-    for name, value in emulators.get(made.emulator).environ.items():
-        monkeypatch.setenv(name, value)
-    return made
-
-
 @pytest.fixture
-def store(rig: BucketsRig) -> BucketStore:
-    name = rig.name(f"llmcloud-{uuid.uuid4().hex[:12]}")
-    registry.buckets(rig.scheme).create(name, BucketWish())
-    made = open_store(f"{rig.scheme}://{name}")
-    assert isinstance(made, BucketStore)
-    return made
+def store(
+    store_rig: StoreRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ObjectStore]:
+    monkeypatch.setattr(mover, "BACKOFF_S", 0.001)
+    with store_rig.empty_store(tmp_path) as made:
+        yield made
 
 
 def code(folder: Path, mib: int) -> package.Archive:
@@ -63,12 +48,15 @@ def code(folder: Path, mib: int) -> package.Archive:
     return package.look(folder, (), 10**9)
 
 
-def unfinished(store: BucketStore) -> list[str]:
-    return [upload.key for upload in store.api.unfinished("")]
+def unfinished(store: ObjectStore) -> list[str]:
+    """Return what was begun and is neither there nor aborted; Azure forgets that by itself."""
+    if isinstance(store, BucketStore) and not store.url.startswith("az:"):
+        return [upload.key for upload in store.api.unfinished("")]
+    return []
 
 
 @pytest.mark.parametrize("mib", [0, 20])
-def test_code_is_sent_once_and_arrives(store: BucketStore, tmp_path: Path, mib: int) -> None:
+def test_code_is_sent_once_and_arrives(store: ObjectStore, tmp_path: Path, mib: int) -> None:
     """…in one request, or in parts."""
     archive = code(tmp_path / "code", mib)
     meter = Meter()
@@ -83,7 +71,7 @@ def test_code_is_sent_once_and_arrives(store: BucketStore, tmp_path: Path, mib: 
 
 
 def test_code_that_changes_while_it_is_sent_leaves_nothing(
-    store: BucketStore, rig: BucketsRig, tmp_path: Path
+    store: ObjectStore, tmp_path: Path
 ) -> None:
     archive = code(tmp_path / "code", 40)
     (tmp_path / "code" / "weights.bin").write_bytes(os.urandom(40 * MIB))
@@ -91,19 +79,44 @@ def test_code_that_changes_while_it_is_sent_leaves_nothing(
     with pytest.raises(Failure, match="changed while it was uploaded"):
         lacking.send(Meter())
     assert list(store.objects()) == []
-    assert rig.scheme == "az" or unfinished(store) == []  # Azure forgets blocks after a week
-
-
-def test_what_a_kill_left_is_freed_by_the_next_submit(store: BucketStore, tmp_path: Path) -> None:
-    archive = code(tmp_path / "code", 20)
-    left = store.api.begin(layout.code(archive.digest), 20 * MIB, lambda: 0)
-    (lacking,) = stage.code(store, archive)
-    lacking.send(Meter())
-    assert store.exists(left.key)
     assert unfinished(store) == []
 
 
-def test_a_second_submit_at_once_ends_well(store: BucketStore, tmp_path: Path) -> None:
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from llmcloud.core import package, stores
+from llmcloud.core.transfer import stream
+from llmcloud.runtime import layout
+
+def dying():
+    for number, chunk in enumerate(archive.packed()):
+        if number == 30:  # MiB
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield chunk
+
+archive = package.look(Path(sys.argv[2]), (), 10**9)
+store, key = stores.open_store(sys.argv[1]), layout.code(archive.digest)
+stream.send(store, key, dying, archive.packed_bytes_max)
+"""
+
+
+def test_a_kill_while_code_is_sent_leaves_no_half_object(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    """…and the next submit sends it whole, and frees what had come."""
+    archive = code(tmp_path / "code", 40)
+    argv = [sys.executable, "-c", DYING, store.url, tmp_path / "code"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert list(store.objects()) == []
+    (lacking,) = stage.code(store, archive)
+    lacking.send(Meter())
+    assert [entry.key for entry in store.objects()] == [layout.code(archive.digest)]
+    assert unfinished(store) == []
+
+
+def test_a_second_submit_at_once_ends_well(store: ObjectStore, tmp_path: Path) -> None:
     """…when the first is done before it, and has freed what it sent."""
     archive = code(tmp_path / "code", 20)
 
@@ -131,7 +144,7 @@ def tree(tmp_path: Path) -> stage.DataTree:
 
 
 def test_data_is_sent_once_and_arrives(
-    store: BucketStore, tree: stage.DataTree, tmp_path: Path
+    store: ObjectStore, tree: stage.DataTree, tmp_path: Path
 ) -> None:
     for lacking in stage.data(store, tree):
         lacking.send(Meter())
@@ -144,7 +157,7 @@ def test_data_is_sent_once_and_arrives(
 
 @pytest.mark.parametrize("name", ["a.txt", "deep/b.bin"])
 def test_data_that_changes_before_it_is_sent_does_not_appear(
-    store: BucketStore, tree: stage.DataTree, name: str
+    store: ObjectStore, tree: stage.DataTree, name: str
 ) -> None:
     """…even if size and times are those that it had."""
     path = tree.root / name

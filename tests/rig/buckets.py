@@ -101,8 +101,11 @@ BUCKETS = {
         {
             "test_takes_no_name_that_the_cloud_forbids": "moto takes capital letters",
             "test_takes_no_part_once_it_is_no_more": "moto answers 500",
+            "test_a_second_submit_at_once_ends_well": "moto answers 500",
             "test_keeps_the_digest_of_what_was_sent_in_parts": "moto keeps one of the digests",
             "test_refuses_to_complete_with_another_digest": "moto checks no digest",
+            "test_travels_in_parts": "moto keeps one of the digests",
+            "test_that_is_only_touched_is_not_sent": "moto keeps one of the digests",
         },
         _s3_plain,
     ),

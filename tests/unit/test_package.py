@@ -161,7 +161,7 @@ def test_a_file_that_changes_before_it_is_packed_ends_the_packing(
 
 
 def test_an_archive_of_many_pieces_comes_out_as_it_was(folder: Path, tmp_path: Path) -> None:
-    """…packed by several threads, of what can't be compressed."""
+    """…of what can't be compressed."""
     (folder / "weights.bin").write_bytes(os.urandom(20_000_003))
     archive = packed(folder, limit=10**8)
     assert unpacked(archive, tmp_path / "out") == archive.digest
