@@ -85,7 +85,7 @@ class BucketStore(ObjectStore):
 
     def is_there(self) -> bool:
         try:
-            next(iter(self._listing("", "", 1)), None)
+            _insist(lambda: next(self._pages("", "", 1), None))
         except StoreGone:
             return False
         return True

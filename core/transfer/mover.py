@@ -142,7 +142,7 @@ class Mover:
     def _open(self, large: _Large) -> None:
         """Open both sides, once; _Over when there is nothing (more) to move."""
         with large.opening:
-            if large.is_over:
+            if large.is_over or (large.reader and not large.sink):  # to open it has failed
                 raise _Over
             if large.reader is not None:
                 return

@@ -193,6 +193,7 @@ CLASSES: dict[str, Meaning] = {
         "S3's certificate is not trusted here.",
         "Set AWS_CA_BUNDLE to the certificates of the authority that signed it.",
     ),
+    "ResponseParserError": Meaning(Unavailable, "What answered is not S3, or was garbled."),
     "HTTPClientError": Meaning(Unavailable, "The connection to S3 broke: {code}."),
 }
 
@@ -201,10 +202,11 @@ CLASSES: dict[str, Meaning] = {
 def translated(url: str, key: str = "") -> Iterator[None]:
     """Raise a Failure for whatever the SDK raises in the block."""
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError) as error:
         raise translate(error, url, key) from error
 
 
