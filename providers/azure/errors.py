@@ -223,6 +223,7 @@ CODES: dict[str, Meaning] = {
 # What the SDK raises by itself, by the name of its class or the nearest of its bases.
 CLASSES: dict[str, Meaning] = {
     "CredentialUnavailableError": _NO_KEY,
+    "UnicodeDecodeError": Meaning(Unavailable, "What answered is not Azure, or was garbled."),
     "ClientAuthenticationError": Meaning(
         CredentialsError, "The Azure credentials can't be had: {error}.", NO_CREDENTIALS_FIX
     ),
@@ -251,7 +252,7 @@ def translated(url: str, key: str = "") -> Iterator[None]:
 
     try:
         yield
-    except AzureError as error:
+    except (AzureError, UnicodeDecodeError) as error:
         raise translate(error, url, key) from error
 
 
