@@ -2,8 +2,8 @@
 
 - An item is unchanged when it has the size of what is there, and its times say that this came of
   it: an object is not older than the file's last change (of its bytes or its inode, so that
-  `cp -p` and `mv` are noticed); a file has the time of the object that it was pulled from. Where
-  times leave a doubt, large items are compared by digest; with `checksum` all are, by digest only.
+  `cp -p` and `mv` are noticed); a file has the time of what it came from. Where times leave a
+  doubt, large items are compared by digest; with `checksum` all are, by digest only.
 - Objects have no folders: an empty folder does not travel. Nor do permissions; a pulled file gets
   the object's time.
 - A symlink within the source travels as the file it points at, a link to a folder not at all.

@@ -12,11 +12,21 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(params=STORES)
-def store_rig(
-    request: pytest.FixtureRequest, emulators: Emulators, monkeypatch: pytest.MonkeyPatch
-) -> StoreRig:
+def store_rig(request: pytest.FixtureRequest) -> StoreRig:
     """Give each store in turn."""
+    return _ready(request)
+
+
+@pytest.fixture(params=[name for name in STORES if name != "file"])
+def bucket_rig(request: pytest.FixtureRequest) -> StoreRig:
+    """Give each store in turn that is a bucket."""
+    return _ready(request)
+
+
+def _ready(request: pytest.FixtureRequest) -> StoreRig:
     found = STORES[request.param]
+    emulators: Emulators = request.getfixturevalue("emulators")
+    monkeypatch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
     if found.emulator:
         for name, value in emulators.get(found.emulator).environ.items():
             monkeypatch.setenv(name, value)

@@ -15,6 +15,15 @@ if TYPE_CHECKING:
     from llmcloud.core.transfer.sides import Source, Target
 
 
+# Keys that every store holds, and most of them as a file's name.
+ODD_KEYS = (
+    *("a b", " a", "a ", "ünïcödé/日本語/🦙", "e\u0301", "100%", "%2e%2e", "%41", "a+b", "a?b#c"),
+    *("a&b=c", "a\\b", "a:b", "-rf", "~", "$HOME", "'\"`", "*", "[a]", "...", "..a", "x.llmcloud"),
+    *(".hidden", "a/.llmcloud/b", "COMPLETE", "é" * 127, "🦙" * 60, "0/" * 60 + "a"),
+    "/".join(["k" * 255] * 4),
+)
+
+
 def plant(root: Path, files: Mapping[str, bytes | str]) -> Path:
     """Write files below a folder, which is made."""
     root.mkdir(parents=True, exist_ok=True)
