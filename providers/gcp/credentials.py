@@ -57,7 +57,8 @@ class Account:
     @property
     def payer(self) -> str:
         """Return the project that pays for requests, if not the bucket's own."""
-        return str(getattr(self._who()[0], "quota_project_id", None) or "")
+        found = None if self.emulator else getattr(self._who()[0], "quota_project_id", None)
+        return found or ""
 
     def provider(self) -> Callable[[], GCSCredential]:
         """Return what obstore asks for a token, now and whenever one is about to expire."""

@@ -205,6 +205,7 @@ def contains(folders: list[Path], text: str) -> list[Path]:
 def opened(root: Path) -> Iterator[Bench]:
     """Yield a bench at a folder; afterwards none of its jobs' processes may be there."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+    kept += ("NO_GCE_CHECK",)
     environ = {name: os.environ[name] for name in kept if name in os.environ}
     made = Bench(root, {**environ, "LLMCLOUD_HOME": str(root / "home")})
     try:
