@@ -278,6 +278,8 @@ def code_of(error: Any) -> str:
     code = getattr(error, "error_code", None)
     if code is None and getattr(error, "error", None) is not None:  # the Resource Manager's
         code = error.error.code
+    if code is None and error.response is not None:  # one of many answers in one
+        code = error.response.headers.get("x-ms-error-code")
     return str(getattr(code, "value", code) or "")
 
 
