@@ -222,9 +222,9 @@ class BucketStore(ObjectStore):
     def _put_tagged(self, key: str, data: bytes) -> str:
         """Write an object, with the tag that lets a bucket expire it if it is a piece of a log."""
         if self.api.has_tags and self._may_tag and layout.is_log(key):
-            with contextlib.suppress(PermissionDenied):
+            with contextlib.suppress(PermissionDenied, InvalidRequest):
                 return self._put(self._store, key, data, tags=LOG_TAG)
-            self._may_tag = False  # tagging needs a permission of its own
+            self._may_tag = False  # it needs a permission of its own, and not all accounts can
         return self._put(self._store, key, data)
 
     def _put(self, store: Any, key: str, data: bytes | memoryview, **options: Any) -> str:
