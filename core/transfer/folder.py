@@ -97,7 +97,11 @@ class FolderTarget(Target):
                     yield None, Item(name, 0, 0.0)
 
     def is_same(self, item: Item, there: Item) -> bool:
-        return item.size == there.size and abs(item.modified_at - there.modified_at) < SAME_S
+        return (
+            item.size == there.size
+            and abs(item.modified_at - there.modified_at) < SAME_S
+            and item.changed_at <= there.changed_at
+        )
 
     def crc32c(self, there: Item) -> int | None:
         return crc32c_of(f"{self.root}/{there.name}")
@@ -146,7 +150,7 @@ class FolderTarget(Target):
             return None
         if not stat.S_ISREG(found.st_mode):
             return None
-        return Item(name, found.st_size, found.st_mtime)
+        return Item(name, found.st_size, found.st_mtime, found.st_ctime)
 
     def _place(self, name: str) -> str:
         """Return the path of a name, its folder made; a link on the way is never followed."""

@@ -179,6 +179,8 @@ def _items(store: ObjectStore, prefix: str) -> Iterator[Item]:
     begin, before = len(prefix), ""
     for key, size, modified_at, version in store.objects(prefix):
         name = key[begin:]
+        if not size and (not name or name < before):
+            continue  # a console's `folder/`, which obstore calls `folder`
         if name < before:  # who walks two listings side by side would take what is there as absent
             raise Unavailable("The store lists its objects in no order.", where=store.url)
         before = name
