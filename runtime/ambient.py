@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import PATIENCE, BucketApi
 from llmcloud.runtime.errors import InvalidRequest
 
@@ -97,13 +96,31 @@ class _Azure(_Ambient):
     endpoints = ("AZURE_STORAGE_SERVICE_ENDPOINT",)
     is_ordered = False
 
-    def refuses(self, key: str) -> str:
-        return refusal(key)
-
     def connect(self, max_retries: int) -> Any:
         from obstore.store import AzureStore
 
         account, _, container = self.name.partition("/")
-        endpoint = self._endpoint()
-        own: AzureConfig = {"endpoint": endpoint} if endpoint else {}
-        return AzureStore(container, account_name=account, config=own, **self._options(max_retries))
+        options = self._options(max_retries)
+        return AzureStore(container, account_name=account, config=self._own(account), **options)
+
+    def _endpoint(self) -> str:
+        return _connection().get("BlobEndpoint", "").rstrip("/") or super()._endpoint()
+
+    def _own(self, account: str) -> AzureConfig:
+        said = _connection()
+        own: AzureConfig = {}
+        if endpoint := self._endpoint():
+            own["endpoint"] = endpoint
+        if said.get("AccountName", account) == account:
+            if key := said.get("AccountKey"):
+                own["account_key"] = key
+            if token := said.get("SharedAccessSignature"):
+                own["sas_key"] = token
+        return own
+
+
+def _connection() -> dict[str, str]:
+    """Return what AZURE_STORAGE_CONNECTION_STRING says, which obstore does not read."""
+    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
+    pairs = (each.partition("=") for each in text.split(";") if each)
+    return {name.strip(): value.strip() for name, _, value in pairs}
