@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from llmcloud.core.transfer.pool import Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @dataclass
@@ -43,8 +47,8 @@ class Meter:
 class RateLimit:
     """Lets so many bytes pass a second, on average over all threads; 0 is without limit."""
 
-    def __init__(self, bytes_per_s: float = 0) -> None:
-        self._bytes_per_s = bytes_per_s
+    def __init__(self, bytes_per_s: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bytes_per_s, self._clock = bytes_per_s, clock
         self._free_at = 0.0
         self._lock = threading.Lock()
 
@@ -53,7 +57,7 @@ class RateLimit:
         if not self._bytes_per_s:
             return
         with self._lock:
-            now = time.monotonic()
+            now = self._clock()
             begin = max(self._free_at, now)
             self._free_at = begin + size / self._bytes_per_s
         if stopped.wait(begin - now):

@@ -197,16 +197,22 @@ class Mover:
     def _complete(self, large: _Large) -> None:
         """Make the item appear; one that came garbled is moved once more."""
         try:
-            self._appear(large, self._checked(large))
+            self._finish(large)
         except Damaged:
-            assert large.sink  # noqa: S101
-            large.sink.abort()
             self._begin(large)
             for number in range(1, large.count + 1):
                 self.meter.add(-large.range_of(number)[1])
                 self._pass_on(large, number)
-            self._appear(large, self._checked(large))
+            self._finish(large)
         self._tell(large.item, 0)
+
+    def _finish(self, large: _Large) -> None:
+        try:
+            self._appear(large, self._checked(large))
+        except Damaged:
+            assert large.sink  # noqa: S101
+            large.sink.abort()  # none of its parts can be trusted
+            raise
 
     def _checked(self, large: _Large) -> int:
         """Return the digest of all parts if it is the one that is kept with the source."""

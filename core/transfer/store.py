@@ -131,7 +131,12 @@ class _ObjectReader(Reader):
             raise Changed("It changed while it was read.", where=self._key)
 
     def check(self) -> None:
-        """Each range was asked for by version."""
+        """Each range was asked for by version; where there is none, the time tells."""
+        item = self._item
+        if item.modified_at and not item.version:
+            found = self._store.head(self._key)
+            if (found.size, found.modified_at) != (item.size, item.modified_at):
+                raise Changed("It changed while it was read.", where=self._key)
 
     def close(self) -> None:
         """There is no connection of its own."""
