@@ -40,10 +40,12 @@ if TYPE_CHECKING:
 class DataTree:
     """A data source as the job will find it, and what of it lies on this machine.
 
-    The items are below `root`, and have their CRC-32C in `crc32c` by their names.
+    The items are below `root`, and have their CRC-32C in `crc32c` by their names; `name` is for
+    people.
     """
 
     source: DataSource
+    name: str = ""
     root: Path = Path()
     items: tuple[Item, ...] = ()
     crc32c: Mapping[str, int] = field(default_factory=dict)
@@ -116,7 +118,7 @@ def data(store: ObjectStore, tree: DataTree) -> list[Load]:
         return []
     size = sum(item.size for item in lacking)
     send = functools.partial(_send, tree, target, lacking)
-    return [Load(tree.root.name, len(lacking), size, send)]
+    return [Load(tree.name, len(lacking), size, send)]
 
 
 def _target(store: ObjectStore, prefix: str) -> Target:
@@ -193,7 +195,8 @@ def _file(path: Path, data: Data) -> DataTree:
     entry = WalkEntry(str(path), path.name, path.stat())
     items, crcs = _hashed([entry])
     key = layout.data(items[0].sha256) + path.name
-    return DataTree(DataSource(key, data.target, data.mode), path.parent, items, crcs)
+    source = DataSource(key, data.target, data.mode)
+    return DataTree(source, path.name, path.parent, items, crcs)
 
 
 def _folder(loaded: LoadedSpec, number: int, path: Path) -> DataTree:
@@ -211,7 +214,7 @@ def _folder(loaded: LoadedSpec, number: int, path: Path) -> DataTree:
     items, crcs = _hashed(entries)
     prefix = layout.data(tree_digest({item.name: item.sha256 for item in items}))
     source = DataSource(prefix, data.target, data.mode)
-    return DataTree(source, path, items, crcs, tuple(warnings))
+    return DataTree(source, path.name, path, items, crcs, tuple(warnings))
 
 
 def _hashed(entries: list[WalkEntry]) -> tuple[tuple[Item, ...], dict[str, int]]:

@@ -205,4 +205,5 @@ def _upload(submission: Submission, loads: list[Load]) -> None:
             submission.tell(
                 f"uploading {load.name} ({load.files:,} {noun}, {load.size_bytes:,} bytes)"
             )
+            meter.is_listed = load is loads[-1]
             load.send(meter)

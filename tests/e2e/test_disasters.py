@@ -145,8 +145,16 @@ def test_what_has_not_changed_is_not_uploaded_again(bench: Bench) -> None:
         uploads = [line.split()[1] for line in done.err.splitlines() if "uploading" in line]
         return done.out.strip(), uploads
 
+    def staged() -> dict[str, int]:
+        """Return what the store has of it, each with the number of its write."""
+        found = [*bench.store.objects("code/"), *bench.store.objects("data/")]
+        return {entry.key: (bench.store.root / entry.key).stat().st_ino for entry in found}
+
     assert submit() == ("one two", ["code", "runtime", "corpus"])
+    before = staged()
+    assert len(before) == 3
     assert submit() == ("one two", [])
+    assert staged() == before
     os.utime(folder / "a.txt", (0, 0))
     assert submit() == ("one two", [])
     (folder / "a.txt").write_text("three ")
