@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from llmcloud.providers.gcp.errors import NO_CREDENTIALS_FIX, translated
-from llmcloud.providers.gcp.xml_api import XmlApi
+from llmcloud.providers.gcp.errors import NO_CREDENTIALS_FIX
+from llmcloud.providers.gcp.xml_api import XmlApi, text
 from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
-from llmcloud.runtime.errors import Conflict, NotFound
+from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,22 +67,19 @@ class GcsBucket(BucketApi):
 
     def begin(self, key: str, size: int, whole_crc32c: Callable[[], int]) -> PartUpload:  # noqa: ARG002
         made = self._xml.document(self._xml.ask("POST", key, {"uploads": ""}, CREATE))
-        return GcsUpload(self, self._xml, key, made.findtext("{*}UploadId", ""), time.time())
+        return GcsUpload(self, self._xml, key, text(made, "UploadId"), time.time())
 
     def unfinished(self, prefix: str) -> Iterator[PartUpload]:
         query = {"uploads": "", "prefix": prefix} if prefix else {"uploads": ""}
         markers = {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"}
         for page in self._xml.pages("", query, LIST, markers):
             for each in page.iterfind("{*}Upload"):
-                key, begun = each.findtext("{*}Key", ""), each.findtext("{*}Initiated", "")
-                started_at = datetime.fromisoformat(begun).timestamp()
-                yield GcsUpload(self, self._xml, key, each.findtext("{*}UploadId", ""), started_at)
+                started_at = datetime.fromisoformat(text(each, "Initiated")).timestamp()
+                key, name = text(each, "Key"), text(each, "UploadId")
+                yield GcsUpload(self, self._xml, key, name, started_at)
 
     def crc32c(self, key: str) -> int | None:
-        with translated(self.url, key):
-            blob = self.account.client().bucket(self.name).blob(key)
-            blob.reload(timeout=self.account.timeout_s, retry=None)
-        return _decoded(blob.crc32c)
+        return _said(self._xml.ask("HEAD", key, {}, "storage.objects.get").headers)
 
 
 @dataclass
@@ -101,9 +98,9 @@ class GcsUpload(PartUpload):
         markers = {"part-number-marker": "NextPartNumberMarker"}
         for page in self.xml.pages(self.key, {"uploadId": self.id}, LIST_PARTS, markers):
             for each in page.iterfind("{*}Part"):
-                number = int(each.findtext("{*}PartNumber", ""))
-                self._etags[number] = etag = each.findtext("{*}ETag", "")
-                found[number] = Part(int(each.findtext("{*}Size", "")), md5=etag.strip('"'))
+                number = int(text(each, "PartNumber"))
+                self._etags[number] = etag = text(each, "ETag")
+                found[number] = Part(int(text(each, "Size")), md5=etag.strip('"'))
         return found
 
     def put(self, number: int, data: bytes, crc32c: int) -> None:
@@ -111,7 +108,10 @@ class GcsUpload(PartUpload):
         digest = base64.b64encode(crc32c.to_bytes(4, "big")).decode()
         headers = {HASH: f"crc32c={digest}"}
         sent = self.xml.ask("PUT", self.key, query, CREATE, data=data, headers=headers)
-        self._etags[number] = sent.headers["ETag"]
+        etag = sent.headers.get("ETag")
+        if not etag:
+            raise Unavailable("Something else than Cloud Storage answered.", where=self.bucket.url)
+        self._etags[number] = etag
 
     def complete(self, count: int, crc32c: int) -> None:
         body = ET.Element("CompleteMultipartUpload")
@@ -127,6 +127,7 @@ class GcsUpload(PartUpload):
             data=ET.tostring(body),
             timeout=(self.bucket.account.timeout_s[0], JOIN_S),
         )
+        text(self.xml.document(made), "ETag")
         if (_said(made.headers) or self.bucket.crc32c(self.key)) != crc32c:
             raise Conflict(
                 "The object is not what was sent: its digest is another.",
@@ -142,8 +143,5 @@ class GcsUpload(PartUpload):
 def _said(headers: Any) -> int | None:
     """Return the digest that an answer's headers tell of the object."""
     pairs = (each.strip().partition("=") for each in headers.get(HASH, "").split(","))
-    return next((_decoded(value) for kind, _, value in pairs if kind == "crc32c"), None)
-
-
-def _decoded(crc32c: str | None) -> int | None:
-    return int.from_bytes(base64.b64decode(crc32c), "big") if crc32c else None
+    found = next((digest for kind, _, digest in pairs if kind == "crc32c"), None)
+    return int.from_bytes(base64.b64decode(found), "big") if found else None

@@ -31,10 +31,11 @@ class XmlApi:
         """Return the answer; `sent` is what else the SDK's session takes of a request."""
         words = (f"{k}={quote(v, safe='')}" if v else k for k, v in query.items())
         path = f"{self._name}/{quote(key)}" if key else self._name
+        path += f"?{'&'.join(words)}" if query else ""
         sent.setdefault("timeout", self._account.timeout_s)
         with translated(self.url, key, needs):
             response = self._account.session().request(
-                verb, f"{self._account.endpoint}/{path}?{'&'.join(words)}", **sent
+                verb, f"{self._account.endpoint}/{path}", **sent
             )
         if response.status_code >= 300:
             raise _refused(response, Asked(self.url, key, needs))
@@ -44,7 +45,7 @@ class XmlApi:
         """Return the answer's body."""
         body = _parsed(response)
         if body is None:
-            raise Unavailable("Cloud Storage sent no XML.", where=self.url)
+            raise Unavailable("Something else than Cloud Storage answered.", where=self.url)
         return body
 
     def pages(
@@ -58,6 +59,14 @@ class XmlApi:
             if page.findtext("{*}IsTruncated") != "true":
                 return
             query |= {name: page.findtext(f"{{*}}{tag}", "") for name, tag in next_page.items()}
+
+
+def text(element: ET.Element, tag: str) -> str:
+    """Return what a part of an answer says; Unavailable if the answer is not the service's."""
+    found = element.findtext(f"{{*}}{tag}")
+    if not found:
+        raise Unavailable("Something else than Cloud Storage answered.", where=tag)
+    return found
 
 
 def _refused(response: Any, asked: Asked) -> Failure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -73,7 +74,7 @@ JSON: dict[str, tuple[int, type[Failure]]] = {
     "objectUnderActiveHold": (403, PermissionDenied),
     "quotaExceeded": (403, QuotaExceeded),
     "dailyLimitExceeded": (403, QuotaExceeded),
-    "notFound": (404, NotFound),
+    "notFound": (404, StoreGone),
     "conflict": (409, Unavailable),
     "conditionNotMet": (412, Conflict),
     "rateLimitExceeded": (429, Throttled),
@@ -86,18 +87,15 @@ MUST_BE_FIXED = (CredentialsError, PermissionDenied, QuotaExceeded, StoreGone)
 
 
 class _Refusing(BaseHTTPRequestHandler):
-    """Answers each request, in its interface's words, with the error that its path ends in."""
+    """Answers each request, in its interface's words, with the error that its path names."""
 
-    answers: dict[str, tuple[int, str]]  # what a verb is answered whatever the path, if set
+    answers: dict[str, tuple[int, str]]  # what a verb is answered where the path names none
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
-        status, _, code = path.rpartition("/")[2].partition("-")
-        if self.command in self.answers:
-            number, code = self.answers[self.command]
-        else:
-            number = int(status)
+        found = re.search(r"(\d+)-(\w*)", path)
+        number, code = (int(found[1]), found[2]) if found else self.answers[self.command]
         error = {"code": number, "message": "no.", "errors": [{"reason": code, "message": "no."}]}
         body = json.dumps({"error": error} if code else {}).encode()
         if not path.startswith("/storage/"):
@@ -105,9 +103,10 @@ class _Refusing(BaseHTTPRequestHandler):
         self.send_response(number)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_HEAD = do_GET  # noqa: N815
 
     def log_message(self, *_: object) -> None:
         pass
@@ -161,13 +160,13 @@ def test_a_code_of_the_xml_interface_is_told_as_what_it_means(code: str, bucket:
 
 @pytest.mark.parametrize("code", JSON)
 def test_a_reason_of_the_json_interface_is_told_as_what_it_means(
-    code: str, bucket: GcsBucket
+    code: str, buckets: GcsBuckets
 ) -> None:
     status, kind = JSON[code]
-    key = f"{status}-{code}"
+    name = f"{status}-{code}"
     with pytest.raises(Failure) as caught:
-        bucket.crc32c(key)
-    _check(caught.value, kind, f"gs://bucket, {key}")
+        buckets.empty(name)
+    _check(caught.value, kind, f"gs://{name}")
 
 
 def _check(failure: Failure, kind: type[Failure], where: str) -> None:
