@@ -8,7 +8,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("start_up", "submit", "list_jobs", "logs", "heartbeats", "metrics")
+BENCHMARKS = (
+    *("start_up", "submit", "list_jobs", "logs", "heartbeats", "metrics"),
+    *("data_plane", "data_plane.listing"),
+)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 python -m benchmarks.data_plane.fill files FOLDER COUNT SIZE
 python -m benchmarks.data_plane.fill fill CLOUD URL BUCKET [FOLDER PREFIX]
 python -m benchmarks.data_plane.fill clear CLOUD URL BUCKET PREFIX
+python -m benchmarks.data_plane.fill objects CLOUD URL BUCKET COUNT PREFIX
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def main() -> None:
             obstore.delete(store, [found["path"] for found in page])
         return
     _make(cloud, url, bucket)
-    if rest:
+    if what == "objects":
+        _put(store, int(rest[0]), rest[1])
+    elif rest:
         _fill(store, Path(rest[0]), rest[1])
 
 
@@ -63,6 +66,17 @@ def _fill(store: Any, folder: Path, prefix: str) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(send, (path for path in folder.rglob("*") if path.is_file())))
+
+
+def _put(store: Any, count: int, prefix: str) -> None:
+    import obstore
+
+    def send(start: int) -> None:
+        for number in range(start, min(start + 1000, count)):
+            obstore.put(store, prefix + _name(number), b"", use_multipart=False)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(send, range(0, count, 1000)))
 
 
 def _make(cloud: str, url: str, bucket: str) -> None:
