@@ -9,9 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import logging
 import os
 import re
 import threading
+import time
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +33,7 @@ SCOPE = "https://storage.azure.com/.default"  # in each of Azure's clouds
 NAME = re.compile(r"[a-z0-9]{3,24}")
 CONNECTIONS = 64
 CONNECT_S, READ_S = 10, 60
+MARGIN_S = 300  # obstore and the SDK want another token when one has no longer to live
 SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other bound for it
 
 
@@ -110,7 +113,7 @@ class Account:
         """Return the SDK's own chain: environment, workload and managed identity, az login."""
         from azure.identity import DefaultAzureCredential
 
-        return DefaultAzureCredential()
+        return _Remembered(DefaultAzureCredential())
 
     @cached_property
     def _client(self) -> Any:
@@ -169,6 +172,25 @@ class Account:
         if os.environ.get("AZURE_STORAGE_ACCOUNT", self.name) != self.name:
             return ""
         return os.environ.get(variable, "")
+
+
+class _Remembered:
+    """A TokenCredential that asks another one, which may start a program each time (az)."""
+
+    def __init__(self, inner: Any) -> None:
+        for name in ("azure", "msal"):  # what goes wrong is raised, and told but once
+            logging.getLogger(name).addHandler(logging.NullHandler())
+        self._inner = inner
+        self._tokens: dict[tuple[str, ...], Any] = {}
+        self._lock = threading.Lock()
+
+    def get_token(self, *scopes: str, claims: str | None = None, **options: Any) -> Any:
+        with self._lock:
+            found = self._tokens.get(scopes)
+            if found is None or claims or found.expires_on < time.time() + MARGIN_S:
+                found = self._inner.get_token(*scopes, claims=claims, **options)
+                self._tokens[scopes] = found
+            return found
 
 
 def connection() -> dict[str, str]:

@@ -4,14 +4,21 @@ none."""
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
 import sys
+import time
+from typing import TYPE_CHECKING
 
 import pytest
+from azure.identity import CredentialUnavailableError
 
 from llmcloud.providers.azure.buckets import AzureBuckets
-from llmcloud.providers.azure.credentials import Account
+from llmcloud.providers.azure.credentials import SCOPE, Account
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = base64.b64encode(b"key").decode()
 OTHER = base64.b64encode(b"other").decode()
@@ -166,3 +173,39 @@ def test_an_account_must_be_named_to_list_its_buckets(monkeypatch: pytest.Monkey
     with pytest.raises(InvalidRequest) as caught:
         list(AzureBuckets().list())
     assert "AZURE_STORAGE_ACCOUNT" in caught.value.fix
+
+
+def test_a_sign_in_is_asked_for_a_token_once_by_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """…as az takes its time; but not where the service wants another."""
+    minted = {"accessToken": "token", "expires_on": int(time.time()) + 3600, "tokenType": "Bearer"}
+    script = tmp_path / "az"
+    script.write_text(f"#!/bin/sh\necho x >> {tmp_path}/log\necho '{json.dumps(minted)}'\n")
+    script.chmod(0o755)
+    _set(
+        monkeypatch, AZURE_TOKEN_CREDENTIALS="AzureCliCredential", PATH=f"{tmp_path}:/usr/bin:/bin"
+    )
+    buckets = AzureBuckets()
+    for _ in range(2):
+        assert buckets.open("account/bucket").connect(0)
+    account = buckets.open("account/another")._account  # type: ignore[attr-defined]
+    assert account.provider()()["token"] == "token"
+    assert account.credential.get_token(SCOPE, enable_cae=True).token == "token"
+    assert (tmp_path / "log").read_text() == "x\n"
+    with pytest.raises(CredentialUnavailableError):  # az can't meet claims, and was asked to
+        account.credential.get_token(SCOPE, claims="{}")
+
+
+def test_what_goes_wrong_is_told_but_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """…by us: Azure's SDK would write to stderr, too."""
+    program = (
+        "from llmcloud.core.stores import open_store\n"
+        "from llmcloud.runtime.errors import CredentialsError\n"
+        "try:\n    open_store('az://account/bucket').put('a', b'')\n"
+        "except CredentialsError as failure:\n    print(failure.exit_code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("4\n", "")
