@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from llmcloud.providers.azure.credentials import Account
 
 CRC32C = "crc32c"
-# 20 characters: so many have the ids that obstore makes, and no well-known tool has fewer.
+ID_SIZE = 32  # as those that obstore makes: all ids that wait beside a blob must be of one length
 BLOCK = re.compile(r"llmcloud([0-9a-f]{4})([0-9a-f]{8})-*")
-ABSENT = {"BlobNotFound", "ResourceNotFound"}
 
 
 class AzureBucket(BucketApi):
@@ -128,7 +127,7 @@ class AzureUpload(PartUpload):
         self.key, self.started_at = key, started_at
         self._url, self._blob = url, blob
         self._blocks: dict[int, _Block] = {}
-        self._id_size = 0  # the length of all ids, where another program has set it
+        self._id_size = ID_SIZE
         self._lock = threading.Lock()
         self._is_aborted = False
 
@@ -196,7 +195,7 @@ class AzureUpload(PartUpload):
         """Take on the length of the ids that another program has left here, if it is enough."""
         with self._lock:
             sizes = {len(each.id) for each in self._uncommitted()}
-            self._id_size = max(sizes, default=0)
+            self._id_size = max(sizes, default=ID_SIZE)
         return self._id_size == len(self._id(1, 0))
 
     def _uncommitted(self) -> list[Any]:

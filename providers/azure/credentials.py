@@ -90,7 +90,7 @@ class Account:
             return lambda: {"access_key": key, "expires_at": None}
         if token := self._sas_token:
             return lambda: {"sas_token": token, "expires_at": None}
-        credential = self.credential
+        credential = self._sign_in
         with translated(self.url):
             credential.get_token(SCOPE)  # what can't be had is told now, and in full
 
@@ -118,6 +118,7 @@ class Account:
     @cached_property
     def _client(self) -> Any:
         import requests
+        from azure.core.credentials import AzureNamedKeyCredential, AzureSasCredential
         from azure.core.pipeline.transport import RequestsTransport
         from azure.storage.blob import BlobServiceClient
         from requests.adapters import HTTPAdapter
@@ -129,15 +130,27 @@ class Account:
             connection_timeout=SEND_S if self.endpoint.startswith("http:") else CONNECT_S,
             read_timeout=READ_S,
         )
-        credential: Any = self._sas_token or None
+        credential: Any
         if self._key:
-            credential = {"account_name": self.name, "account_key": self._key}
+            credential = AzureNamedKeyCredential(self.name, self._key)
+        elif self._sas_token:
+            credential = AzureSasCredential(self._sas_token)
+        else:
+            credential = self._sign_in
         return BlobServiceClient(
-            self.endpoint,
-            credential=credential or self.credential,
-            transport=transport,
-            retry_total=0,
+            self.endpoint, credential=credential, transport=transport, retry_total=0
         )
+
+    @property
+    def _sign_in(self) -> Any:
+        """Return the credential whose tokens may travel to the endpoint."""
+        if self.endpoint.startswith("http:"):
+            raise CredentialsError(
+                "There are no credentials that may travel in the open, as to this endpoint.",
+                where=self.endpoint,
+                fix="Set AZURE_STORAGE_ACCOUNT and AZURE_STORAGE_KEY, or use https://.",
+            )
+        return self.credential
 
     @cached_property
     def _key(self) -> str:

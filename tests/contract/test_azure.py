@@ -17,11 +17,12 @@ from llmcloud.core.buckets import Buckets, BucketWish
 from llmcloud.core.registry import buckets as buckets_of
 from llmcloud.core.stores import open_store
 from llmcloud.runtime.bucket import BucketStore
-from llmcloud.runtime.bucket_api import LOG_TAG
+from llmcloud.runtime.bucket_api import LOG_TAG, PART_BYTES
 from llmcloud.runtime.errors import Conflict, CredentialsError, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.rig.emulators.catalog import Emulator, Emulators
 
@@ -127,6 +128,19 @@ class TestBlocks:
         assert sorted(found.parts()) == [1, 2]
         found.complete(2, WHOLE)
         assert store.get("a").data == ONE + TWO
+
+    def test_of_ours_are_no_hindrance_to_who_writes_a_file_at_once(
+        self, store: BucketStore, tmp_path: Path
+    ) -> None:
+        """…nor his to us."""
+        (tmp_path / "large").write_bytes(bytes(PART_BYTES + 1))
+        upload = store.api.begin("a", 0, lambda: 0)
+        upload.put(1, ONE, crc32c(ONE))
+        store.put_file("a", tmp_path / "large")
+        assert store.head("a").size == PART_BYTES + 1
+        upload.put(1, ONE, crc32c(ONE))
+        upload.complete(1, crc32c(ONE))
+        assert store.get("a").data == ONE
 
     def test_whose_ids_are_too_short_for_ours_are_told(
         self, store: BucketStore, container: Any

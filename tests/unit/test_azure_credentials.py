@@ -129,6 +129,15 @@ def test_nothing_travels_in_the_open_but_on_this_machine(
     assert "https://" in caught.value.fix
 
 
+def test_tokens_never_travel_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    _set(monkeypatch, AZURE_STORAGE_SERVICE_ENDPOINT="http://127.0.0.1:9/account")
+    bucket = AzureBuckets().open("account/bucket")
+    for attempt in (lambda: bucket.connect(0), lambda: bucket.crc32c("a")):
+        with pytest.raises(CredentialsError) as caught:
+            attempt()
+        assert "AZURE_STORAGE_KEY" in caught.value.fix
+
+
 def test_a_connection_string_that_names_no_account_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
