@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -138,9 +139,10 @@ def _list_place(source: Source, *, as_json: bool) -> None:
             continue
         count, total = count + 1, total + item.size
         if as_json:
-            output.emit_line(_document(item))
+            line = json.dumps(_document(item))
         else:
-            print(f"{render.size(item.size):>10}  {printable(item.name)}")  # noqa: T201
+            line = f"{render.size(item.size):>10}  {printable(item.name)}"
+        print(line)  # noqa: T201 - and not flushed: there may be a million
     if not as_json:
         output.say(f"{count:,} objects, {render.size(total)}, {source.url}")
 
