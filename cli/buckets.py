@@ -81,7 +81,7 @@ def create(
         if it_is
     ]
     facts += ["versioned"] if made.has_versioning else []
-    output.say(f"{made.url} in {made.region}: {', '.join(facts) or 'made'}")
+    output.say(f"{_place(made)}: {', '.join(facts) or 'made'}")
     if made.is_private is None:
         output.warn(f"the service does not say whether {made.url} is closed to the public")
 
@@ -133,7 +133,7 @@ def delete(
             where=found.url,
             fix="Add --force to delete all that is in it, old versions too.",
         )
-    what = f"{found.url} in {found.region} with {content or 'nothing in it'}"
+    what = f"{_place(found)} with {content or 'nothing in it'}"
     output.say(f"To be deleted: {what}.")
     if not found.is_ours:
         question = "llmcloud did not make this bucket. Delete it all the same?"
@@ -210,6 +210,11 @@ def _content(url: str) -> str:
         return f"more than {COUNTED:,} objects"
     noun = "object" if len(sizes) == 1 else "objects"
     return f"{len(sizes):,} {noun} ({render.size(sum(sizes))})" if sizes else ""
+
+
+def _place(found: BucketInfo) -> str:
+    """Return a bucket and where it lies, which Azure tells administrators only."""
+    return f"{found.url} in {found.region}" if found.region else found.url
 
 
 def _row(found: BucketInfo) -> list[str]:
