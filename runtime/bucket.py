@@ -138,9 +138,10 @@ class BucketStore(ObjectStore):
         self.check(key)
         kept = {CRC32C: f"{crc32c:08x}"}
         try:
-            obstore.put(self._once, key, data, use_multipart=False, attributes=kept)
+            made = obstore.put(self._once, key, data, use_multipart=False, attributes=kept)
         except ERRORS as error:
             raise translate(error, key, self.api) from error
+        self.api.check_written(key, data, crc32c, made)
 
     def put_file(self, key: str, path: Path) -> str:
         self.check(key)

@@ -14,6 +14,7 @@ from llmcloud.runtime.errors import InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from obstore import PutResult
     from obstore.store import ClientConfig
 
 PART_BYTES = 8 << 20
@@ -106,6 +107,13 @@ class BucketApi(ABC):
     def unfinished_of(self, key: str) -> Iterator[PartUpload]:
         """Yield the uploads of one object that are neither complete nor aborted."""
         return (each for each in self.unfinished(key) if each.key == key)
+
+    def check_written(self, key: str, data: Any, crc32c: int, made: PutResult) -> None:
+        """Raise Unavailable if the service has something else than what obstore has just sent.
+
+        There is nothing to do where obstore sends a digest that the service checks.
+        """
+        del key, data, crc32c, made
 
     def crc32c(self, key: str) -> int | None:
         """Return the digest of an object sent in parts, or None where the service keeps none."""

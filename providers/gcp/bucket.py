@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,12 +19,14 @@ from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from obstore import PutResult
     from obstore.store import ClientConfig
 
     from llmcloud.providers.gcp.credentials import Account
 
 CREATE, LIST = "storage.multipartUploads.create", "storage.multipartUploads.list"
 LIST_PARTS, ABORT = "storage.multipartUploads.listParts", "storage.multipartUploads.abort"
+GET = "storage.objects.get"
 JOIN_S = 600  # Google may take minutes to join the parts
 HASH = "x-goog-hash"
 
@@ -78,8 +81,22 @@ class GcsBucket(BucketApi):
                 key, name = text(each, "Key"), text(each, "UploadId")
                 yield GcsUpload(self, self._xml, key, name, started_at)
 
+    def check_written(self, key: str, data: Any, crc32c: int, made: PutResult) -> None:
+        md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
+        if (made["e_tag"] or "").strip('"') == md5:
+            return
+        version = {"generation": made["version"] or ""}
+        try:
+            found = _said(self._xml.ask("HEAD", key, version, GET).headers)
+        except NotFound:  # somebody has replaced it since
+            return
+        if found != crc32c:  # the tag is no MD5 where the key is the customer's
+            with contextlib.suppress(NotFound):
+                self._xml.ask("DELETE", key, version, "storage.objects.delete")
+            raise Unavailable("Bytes were damaged on their way.", where=f"{self.url}, {key}")
+
     def crc32c(self, key: str) -> int | None:
-        return _said(self._xml.ask("HEAD", key, {}, "storage.objects.get").headers)
+        return _said(self._xml.ask("HEAD", key, {}, GET).headers)
 
 
 @dataclass

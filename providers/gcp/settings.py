@@ -24,6 +24,13 @@ def check(name: str, wish: BucketWish) -> None:
             where=f"gs://{name}",
             fix="3 to 63 small letters, digits and hyphens, with a letter or digit at both ends.",
         )
+    if wish.expire_logs_days is not None:
+        raise InvalidRequest(
+            "Google's rules can't tell a job's logs from the rest of it.",
+            where=f"gs://{name}",
+            fix="Leave out --expire-logs, and remove what one job has printed with: llmcloud data"
+            f" remove gs://{name}/jobs/ID/logs/",
+        )
     for key, value in wish.tags.items():
         is_label = all(LABEL.fullmatch(each) and each == each.lower() for each in (key, value))
         if not is_label or not key[:1].isalpha():
