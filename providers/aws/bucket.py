@@ -79,7 +79,7 @@ class S3Bucket(BucketApi):
                 kept = {CRC32C: f"{whole_crc32c():08x}"}
                 made = client.create_multipart_upload(Bucket=self.name, Key=key, Metadata=kept)
                 return S3Upload(self, client, key, made["UploadId"], time.time(), False)
-        return S3Upload(self, client, key, made["UploadId"], time.time(), True)
+            return S3Upload(self, client, key, made["UploadId"], time.time(), True)
 
     def unfinished(self, prefix: str) -> Iterator[PartUpload]:
         pages = self._client.get_paginator("list_multipart_uploads")
@@ -161,7 +161,7 @@ class S3Upload(PartUpload):
             # The SDK takes bytes alone of all buffers; of what they are, nothing is copied.
             body = bytes(data)
             sent = self.client.upload_part(**self._named, PartNumber=number, Body=body, **digest)
-        self._etags[number] = sent["ETag"]
+            self._etags[number] = sent["ETag"]
 
     def complete(self, count: int, crc32c: int) -> None:
         from botocore.exceptions import ClientError

@@ -58,6 +58,7 @@ _FAILED = Meaning(Unavailable, "S3 did not answer as it should ({code}).")
 _NO_KEY = Meaning(NotFound, "There is no such object.")
 _NO_UPLOAD = Meaning(NotFound, "The upload is no more.")
 _CHANGED = Meaning(Conflict, "The object is no longer what was read.")
+_NOT_S3 = Meaning(Unavailable, "What answered is not S3, or was garbled.")
 _DAMAGED = Meaning(Unavailable, "Bytes were damaged on their way ({code}).")
 
 CODES: dict[str, Meaning] = {
@@ -193,20 +194,21 @@ CLASSES: dict[str, Meaning] = {
         "S3's certificate is not trusted here.",
         "Set AWS_CA_BUNDLE to the certificates of the authority that signed it.",
     ),
-    "ResponseParserError": Meaning(Unavailable, "What answered is not S3, or was garbled."),
+    "ResponseParserError": _NOT_S3,
+    "KeyError": _NOT_S3,
     "HTTPClientError": Meaning(Unavailable, "The connection to S3 broke: {code}."),
 }
 
 
 @contextlib.contextmanager
 def translated(url: str, key: str = "") -> Iterator[None]:
-    """Raise a Failure for whatever the SDK raises in the block."""
+    """Raise a Failure for whatever the SDK raises in the block, or an answer lacks."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     try:
         yield
-    except (BotoCoreError, ClientError, ResponseParserError) as error:
+    except (BotoCoreError, ClientError, ResponseParserError, KeyError) as error:
         raise translate(error, url, key) from error
 
 
