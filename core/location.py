@@ -113,10 +113,12 @@ def _named(text: str, store: ObjectStore) -> Path | tuple[BucketStore, str]:
 def _folder_target(path: Path) -> FolderTarget:
     """Return a folder; what grows in one of a store lies where the store keeps such."""
     url = "file://" + quote(os.fsencode(path.absolute()))
-    if PRIVATE in path.parts:
-        raise UsageError(f"{path} belongs to a store alone.", fix="Choose another folder.")
     store = _store_around(path.absolute())
-    return FolderTarget(path, store.root / PRIVATE / "tmp" if store else None, url)
+    if store is None:
+        return FolderTarget(path, None, url)
+    if path.absolute().relative_to(store.root).parts[0] == PRIVATE:
+        raise UsageError(f"{path} belongs to a store alone.", fix="Choose another folder.")
+    return FolderTarget(path, store.root / PRIVATE / "tmp", url)
 
 
 def _store_around(path: Path) -> FileStore | None:

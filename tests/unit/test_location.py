@@ -101,6 +101,12 @@ def test_nothing_is_written_where_a_store_keeps_its_own(store: FileStore) -> Non
         location.target(f"{store.url}/.llmcloud/tmp")
 
 
+def test_a_home_may_be_called_as_a_stores_own_folder_is(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / ".llmcloud" / "store")
+    store.create()
+    assert location.target("corpus", store).url.endswith("/.llmcloud/store/data/corpus")
+
+
 def test_a_file_url_says_odd_characters_by_their_codes(store: FileStore, source: Path) -> None:
     plant(source, {"100% [é] #1?/a": "odd"})
     url = location.target(str(source / "100% [é] #1?")).url
