@@ -336,13 +336,21 @@ def _locked(path: str) -> Iterator[int]:
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError("Another command is downloading this.", where=path) from None
-        if os.fstat(descriptor).st_nlink:
+        if _is_still(descriptor, path):
             break
         os.close(descriptor)
     try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_still(descriptor: int, path: str) -> bool:
+    """Tell whether an open file has its name yet, and is not what another made visible."""
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _write_whole(descriptor: int, data: Any, offset: int) -> None:
