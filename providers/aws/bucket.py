@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
 from llmcloud.providers.aws.region import region_of
 from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
-from llmcloud.runtime.errors import Conflict, NotFound
+from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -179,6 +179,8 @@ class S3Upload(PartUpload):
                 if code_of(error) == "BadDigest":
                     raise self._another() from error
                 raise
+        if "ETag" not in made:
+            raise Unavailable("What answered is not S3.", where=self.bucket.url)
         if self._kept(made) not in {None, crc32c}:
             raise self._another()
 
