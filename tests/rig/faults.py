@@ -14,7 +14,7 @@ import struct
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -241,7 +241,7 @@ class FaultProxy:
     def _enter(self, head: _Head) -> Request:
         method, target, _ = head.first.split(" ", 2)
         path, _, query = target.partition("?")
-        request = Request(method, path, query)
+        request = Request(method, unquote(path), query)
         with self._lock:
             met = []
             for fault, count in self._faults.items():
