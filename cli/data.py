@@ -165,7 +165,7 @@ def remove(
     from llmcloud.core import location
 
     default = Session.open(store).store
-    source, url = location.source(place, (), default), location.target(place, default).url
+    source, url = location.source(place, (), default), location.url(place, default)
     items = list(source.items())
     names, size_bytes = [item.name for item in items], sum(item.size for item in items)
     if not dry_run:

@@ -18,8 +18,8 @@ from llmcloud.core.stores import open_bucket
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
 from llmcloud.core.transfer.sides import Item
 from llmcloud.core.transfer.store import StoreSource, StoreTarget
-from llmcloud.runtime.errors import NotFound
-from llmcloud.runtime.objects import PRIVATE
+from llmcloud.runtime.errors import InvalidRequest, NotFound
+from llmcloud.runtime.objects import PRIVATE, check_key, check_prefix
 from llmcloud.runtime.store import FileStore, split_bucket
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 NAMED = "data/"
+URL_BEGINS = re.compile("[a-z0-9]+:/", re.IGNORECASE)
 STAGED = re.compile("[0-9a-f]{64}")  # the folder of what a submit brought, below NAMED
 
 
@@ -65,6 +66,18 @@ def source(text: str, exclude: Sequence[str] = (), default: ObjectStore | None =
 
 def target(text: str, default: ObjectStore | None = None) -> Target:
     """Return where a person means to write: below a URL or a path, or a name in `default`."""
+    found = _target(text, default)
+    if isinstance(found, FolderTarget):
+        _check_folder(Path(found.root))
+    return found
+
+
+def url(text: str, default: ObjectStore) -> str:
+    """Return the URL of a place, be it a folder or not; UsageError for what is a store's own."""
+    return _target(text, default).url
+
+
+def _target(text: str, default: ObjectStore | None) -> Target:
     place = _parse(text, default)
     if isinstance(place, Path):
         return _folder_target(place)
@@ -86,6 +99,8 @@ def remove(found: Source, names: Sequence[str]) -> None:
 
 
 def _parse(text: str, default: ObjectStore | None) -> Path | tuple[BucketStore, str]:
+    if not text:  # Path would take it for the folder one is in
+        raise UsageError("An empty text names no place.", fix="Write . for the folder you are in.")
     scheme, slashes, rest = text.partition("://")
     if not slashes:
         return Path(text) if default is None else _named(text, default)
@@ -94,8 +109,12 @@ def _parse(text: str, default: ObjectStore | None) -> Path | tuple[BucketStore, 
         if host not in {"", "localhost"} or not slash or "%00" in path or "\0" in path:
             raise UsageError(f"{text} names no file.", fix="Write file:///absolute/path.")
         return Path(os.fsdecode(unquote_to_bytes(f"/{path}")))
-    bucket, key = split_bucket(scheme, rest)
-    return open_bucket(scheme, bucket), key
+    try:
+        bucket, key = split_bucket(scheme, rest)
+        check_prefix(key.rstrip("/"))
+        return open_bucket(scheme, bucket), key
+    except InvalidRequest as failure:
+        raise UsageError(failure.what, where=text, fix=failure.fix) from failure
 
 
 def _named(text: str, store: ObjectStore) -> Path | tuple[BucketStore, str]:
@@ -105,6 +124,12 @@ def _named(text: str, store: ObjectStore) -> Path | tuple[BucketStore, str]:
             f"{text!r} is no place in a store.",
             fix="Give a name (corpus), or a URL: file://, s3://, gs://, az://.",
         )
+    if URL_BEGINS.match(name):
+        raise UsageError(f"{text!r} is no URL yet.", fix="A URL has two slashes: s3://, file:///.")
+    try:
+        check_key(NAMED + name)
+    except InvalidRequest as failure:
+        raise UsageError(failure.what) from failure
     if isinstance(store, FileStore):
         return store.root / NAMED / name
     return cast("BucketStore", store), NAMED + name
@@ -121,6 +146,13 @@ def _folder_target(path: Path) -> FolderTarget:
     return FolderTarget(path, store.root / PRIVATE / "tmp", url)
 
 
+def _check_folder(path: Path) -> None:
+    """Raise UsageError when a folder can't be, as something else is in the way."""
+    there = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    if not there.is_dir():
+        raise UsageError(f"{there} is no folder.", fix="Choose another folder to write to.")
+
+
 def _store_around(path: Path) -> FileStore | None:
     """Return the store that a folder lies in."""
     return next((FileStore(each) for each in path.parents if FileStore(each).is_there()), None)
@@ -128,10 +160,16 @@ def _store_around(path: Path) -> FileStore | None:
 
 def _local_source(path: Path, exclude: Sequence[str]) -> FolderSource:
     if path.is_file():
-        return FolderSource(path.parent, lambda: iter([_item(path.name, path.stat())]))
+        return FolderSource(
+            path.parent,
+            lambda: iter([_item(path.name, path.stat())]),
+            lambda name: name != path.name,
+        )
     excluded = Patterns(exclude).match
     if path.is_dir():
         return FolderSource(path, functools.partial(_in_folder, path, exclude), excluded)
+    if path.exists():
+        raise UsageError(f"{path} is neither a file nor a folder.")
     if not glob.has_magic(str(path)):
         raise NotFound(f"There is no file or folder {path}.")
     base = _base(path.parts)
@@ -188,6 +226,9 @@ class _Single(StoreSource):
     def __init__(self, store: ObjectStore, prefix: str, item: Item) -> None:
         super().__init__(store, prefix)
         self._item = item
+
+    def hides(self, name: str) -> bool:
+        return name != self._item.name
 
     def items(self) -> Iterator[Item]:
         yield self._item

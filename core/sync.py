@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.core.errors import UsageError
 from llmcloud.core.ignore import UNREADABLE
+from llmcloud.core.overlap import source_in_target, target_in_source
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.mover import Events, Mover
@@ -58,6 +59,12 @@ class Summary:
 def sync(source: Source, target: Target, options: Options | None = None) -> Summary:
     """Bring what differs to the target; NotFound without a source, PartlyFailed at the end."""
     options = options or Options()
+    if options.delete and source_in_target(source, target):
+        raise UsageError(
+            "The source lies in the target: --delete would remove it.",
+            where=source.url,
+            fix="Leave out --delete, or choose another target.",
+        )
     meter = options.meter
     work = _Work(Mover(source, target, meter, RateLimit(options.bytes_per_s), options.events))
     with contextlib.nullcontext() if options.dry_run else work.mover.running():
@@ -87,13 +94,16 @@ class _Work:
         self, target: Target, items: Iterator[Item], *, delete: bool
     ) -> Iterator[tuple[Item, Item | None]]:
         """Yield what may travel, each with what is there; note the rest."""
+        own = target_in_source(self.mover.source, target)
         for item, there in target.beside(items, extras=delete):
             if item is None:
                 assert there  # noqa: S101 - one of the two is there
                 self.extras.append(there.name)
                 continue
             self.seen += 1
-            if problem := target.refuse(item):
+            if own and item.name.startswith(own):  # or each run would go one folder deeper
+                self.left_out[own] = "it is the target"
+            elif problem := target.refuse(item):
                 self.mover.note(item.name, InvalidRequest(problem))
             elif item.problem.startswith(UNREADABLE):  # data that the user wants is missing
                 self.mover.note(item.name, Failure(item.problem))

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import stat
 import time
 import uuid
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
 
 BUCKETS = ("s3", "gs", "az")
+BUCKET = re.compile(r"[\w$][\w.-]*", re.ASCII)  # more than any cloud allows; no URL's own signs
 LOCKS = 16
 STALE_S = 86_400.0
 
@@ -73,7 +75,7 @@ def split_bucket(scheme: str, name: str) -> tuple[str, str]:
     """Return bucket and key of what follows the scheme: `bucket/key`, `account/container/key`."""
     parts = name.split("/", 2 if scheme == "az" else 1)
     needed = 2 if scheme == "az" else 1
-    if len(parts) < needed or not all(parts[:needed]):
+    if len(parts) < needed or not all(BUCKET.fullmatch(part) for part in parts[:needed]):
         form = "az://ACCOUNT/CONTAINER" if scheme == "az" else f"{scheme}://BUCKET"
         raise InvalidRequest(f"{scheme}://{name} names no bucket.", fix=f"Write {form}.")
     return "/".join(parts[:needed]), "/".join(parts[needed:])

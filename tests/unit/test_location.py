@@ -11,7 +11,7 @@ from llmcloud.core import location
 from llmcloud.core.errors import UsageError
 from llmcloud.core.location import Place, places
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import InvalidRequest, NotFound
+from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def test_a_file_url_has_an_absolute_path(store: FileStore, text: str) -> None:
 def test_a_url_without_a_bucket_or_of_an_unknown_kind_is_refused(
     store: FileStore, text: str
 ) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(UsageError):
         location.source(text, (), store)
 
 
@@ -111,3 +111,43 @@ def test_a_file_url_says_odd_characters_by_their_codes(store: FileStore, source:
     plant(source, {"100% [é] #1?/a": "odd"})
     url = location.target(str(source / "100% [é] #1?")).url
     assert names(url, store) == ["a"]
+
+
+@pytest.mark.parametrize("text", ["x/../../jobs", "a//b", "a\nb", "s3:/b", "file:/x", "S3://b"])
+def test_a_name_stays_where_names_are_and_is_no_url(store: FileStore, text: str) -> None:
+    """So that `data remove x/../../jobs` removes no jobs, and a typing error goes nowhere."""
+    with pytest.raises(UsageError):
+        location.target(text, store)
+
+
+@pytest.mark.parametrize(
+    "text", ["s3://a b/x", "s3://a?b=c", "s3://u:p@a", "gs://../x", "s3://b//k", "gs://b/../k"]
+)
+def test_a_bucket_and_what_lies_in_it_are_named_as_clouds_name_them(
+    store: FileStore, text: str
+) -> None:
+    with pytest.raises(UsageError):
+        location.target(text, store)
+
+
+def test_an_empty_text_is_not_the_folder_one_is_in() -> None:
+    """It comes of a variable that is not set."""
+    for look in (location.source, location.target):
+        with pytest.raises(UsageError):
+            look("")
+
+
+def test_a_device_is_no_source() -> None:
+    with pytest.raises(UsageError, match="neither a file nor a folder"):
+        location.source("/dev/null")
+
+
+@pytest.mark.parametrize("below", ["", "/deeper"])
+def test_a_file_is_no_target(source: Path, below: str) -> None:
+    with pytest.raises(UsageError, match="is no folder"):
+        location.target(f"{source}/a.txt{below}")
+
+
+def test_one_file_of_a_place_can_be_removed(store: FileStore, source: Path) -> None:
+    push(store, source, "corpus")
+    assert location.url("corpus/a.txt", store) == f"{store.url}/data/corpus/a.txt"

@@ -350,3 +350,24 @@ class TestDelete:
             },
         )
         assert pull(store, target, delete=True).summary.removed == ("film.part",)
+
+
+def test_a_target_within_the_source_does_not_travel_itself(source: Path) -> None:
+    """Or each run would go one folder deeper."""
+    for _ in range(2):
+        done = moved(location.source(str(source)), location.target(str(source / "d" / "copy")))
+    assert sorted(contents(source / "d" / "copy")) == ["a.txt", "d/b.bin", "d/e/c.txt", "ä ö.txt"]
+    assert done.summary.left_out == {"d/copy/": "it is the target"}
+
+
+def test_a_target_around_the_source_is_not_mirrored(source: Path) -> None:
+    """Since the source is what the target has and the source has not."""
+    with pytest.raises(UsageError, match="lies in the target"):
+        moved(location.source(str(source / "d")), location.target(str(source)), delete=True)
+    assert len(contents(source)) == 4
+
+
+def test_a_single_file_removes_none_of_the_others(source: Path, tmp_path: Path) -> None:
+    target = plant(tmp_path / "target", {"other.txt": "stays"})
+    moved(location.source(str(source / "a.txt")), location.target(str(target)), delete=True)
+    assert sorted(contents(target)) == ["a.txt", "other.txt"]
