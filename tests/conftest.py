@@ -1,8 +1,10 @@
-"""In CI a skipped test is a failed one, unless it stands in the list below; and the emulators."""
+"""What holds for all tests: no network but loopback, in CI no skips; and the emulators."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
@@ -16,6 +18,31 @@ if TYPE_CHECKING:
 
 # Google's SDK would ask the network whether this is a machine of Google's; it reads this once.
 os.environ["NO_GCE_CHECK"] = "true"
+os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # nor the AWS SDK whether it is one of Amazon's
+
+
+class NotLoopback(Exception):
+    """A test would have reached out."""
+
+
+def _stay_here(event: str, arguments: tuple[object, ...]) -> None:
+    """Refuse what this process asks of any network; what it starts is not seen."""
+    if event == "socket.getaddrinfo":
+        host = arguments[0]
+    elif event in {"socket.connect", "socket.sendto"} and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else str(host or "localhost")
+    try:
+        stays = ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        stays = name in {"localhost", os.uname().nodename} or name.endswith(".localhost")
+    if not stays and name not in {"0.0.0.0", "::"}:
+        raise NotLoopback(name)
+
+
+sys.addaudithook(_stay_here)
 
 # The beginning of a test's id: why CI may skip it.
 MAY_SKIP_IN_CI: dict[str, str] = {}

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
 from llmcloud.providers.aws.region import region_of
@@ -34,16 +35,24 @@ class S3Bucket(BucketApi):
     credentials_fix = NO_CREDENTIALS_FIX
     has_tags = True
 
-    def __init__(self, account: Account, name: str, make: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        account: Account,
+        name: str,
+        make: Callable[[], object],
+        locate: Callable[[str, bytes | None], str | None] = region_of,
+    ) -> None:
         self.url = f"s3://{name}"
         self.name = name
         self._account = account
         self._make = make
+        self._locate = locate
 
     def connect(self, max_retries: int) -> Any:
         from obstore.store import S3Store
 
         account = self._account
+        provider = account.provider()  # before anything is sent
         options: ClientConfig = {
             **PATIENCE,
             "allow_http": account.endpoint.startswith("http:"),
@@ -60,7 +69,7 @@ class S3Bucket(BucketApi):
             unsigned_payload=True,
             client_options=options,
             retry_config={"max_retries": max_retries},
-            credential_provider=account.provider(),
+            credential_provider=provider,
         )
 
     def create(self) -> None:
@@ -110,7 +119,7 @@ class S3Bucket(BucketApi):
         account = self._account
         if account.endpoint:
             return account.region
-        found = region_of(f"{_host(account.region)}/{self.name}", account.authority)
+        found = self._locate(f"{_host(account.region)}/{quote(self.name)}", account.authority)
         return found or account.region
 
     def _address(self) -> dict[str, Any]:

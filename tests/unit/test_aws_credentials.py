@@ -125,14 +125,14 @@ def test_credentials_that_expire_are_asked_for_again(config: Path, tmp_path: Pat
 
 def test_no_credentials_are_told_before_anything_is_sent() -> None:
     with pytest.raises(CredentialsError) as caught:
-        S3Bucket(Account(), "bucket", lambda: None).connect(0)
+        S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).connect(0)
     assert "AWS_ACCESS_KEY_ID" in caught.value.fix
 
 
 def test_certificates_that_can_not_be_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, **KEYS, AWS_CA_BUNDLE="/no/such/file.pem")
     with pytest.raises(InvalidRequest) as caught:
-        S3Bucket(Account(), "bucket", lambda: None).connect(0)
+        S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).connect(0)
     assert "AWS_CA_BUNDLE" in caught.value.fix
 
 
@@ -149,6 +149,6 @@ def test_a_bucket_is_reached_where_it_lies(
 ) -> None:
     """…whatever variables obstore would listen to that the SDK does not know."""
     _set(monkeypatch, **KEYS, AWS_REGION=region, AWS_ENDPOINT="http://127.0.0.1:1")
-    store = S3Bucket(Account(), name, lambda: None).connect(0)
+    store = S3Bucket(Account(), name, lambda: None, lambda *_: None).connect(0)
     assert store.config["endpoint_url_s3"] == url
     assert json.loads(store.config["virtual_hosted_style_request"]) == ("." not in name)

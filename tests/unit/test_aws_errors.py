@@ -149,7 +149,7 @@ def test_an_answer_without_a_body_is_told_by_its_status(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", refusing)
     with pytest.raises(kind):
-        S3Bucket(Account(), "bucket", lambda: None).crc32c(f"{status}-")
+        S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).crc32c(f"{status}-")
 
 
 def test_a_permission_that_is_missing_is_named(
@@ -186,11 +186,11 @@ def test_what_the_sdk_raises_by_itself_is_told_as_what_it_means(
     if config:
         (tmp_path / "config").write_text(config)
     with pytest.raises(kind) as caught:
-        S3Bucket(Account(), "bucket", lambda: None).crc32c("a")
+        S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).crc32c("a")
     assert caught.value.fix
     assert "{" not in caught.value.what
 
 
 def test_a_name_that_the_sdk_does_not_send_is_refused() -> None:
     with pytest.raises(InvalidRequest):
-        S3Bucket(Account(), "no bucket", lambda: None).crc32c("a")
+        S3Bucket(Account(), "no bucket", lambda: None, lambda *_: None).crc32c("a")

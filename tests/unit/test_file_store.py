@@ -178,7 +178,17 @@ class TestAUrl:
     @pytest.mark.parametrize(
         "url",
         [
-            *("s3://bucket", "/a/folder", "", "file:relative", "file://", "file://host/a", "file"),
+            *(
+                "ftp://bucket",
+                "s3://",
+                "az://account",
+                "/a/folder",
+                "",
+                "file:relative",
+                "file://",
+                "file://host/a",
+                "file",
+            ),
             *("file://[", "file:///a?b", "file:///a#b", "file:///%00", "http://localhost/a"),
         ],
     )
