@@ -11,7 +11,7 @@ from llmcloud.cli import output
 from llmcloud.cli.progress import bar
 from llmcloud.core.sync import Options, Summary, sync
 from llmcloud.core.transfer.meter import Meter
-from llmcloud.core.transfer.mover import Events
+from llmcloud.core.transfer.route import Events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

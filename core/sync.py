@@ -22,7 +22,8 @@ from llmcloud.core.ignore import UNREADABLE
 from llmcloud.core.overlap import source_in_target, target_in_source
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.core.transfer.meter import Meter, RateLimit
-from llmcloud.core.transfer.mover import Events, Mover
+from llmcloud.core.transfer.mover import Mover
+from llmcloud.core.transfer.route import Events
 from llmcloud.runtime.bucket_api import PART_BYTES
 from llmcloud.runtime.errors import Failure, InvalidRequest
 

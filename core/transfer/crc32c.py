@@ -19,6 +19,14 @@ def crc32c(data: Any, before: int = 0) -> int:
     return iscsi(data, before)
 
 
+def crc32c_of(chunks: Iterable[Any]) -> int:
+    """Return the digest of buffers in a row."""
+    digest = 0
+    for chunk in chunks:
+        digest = iscsi(chunk, digest)
+    return digest
+
+
 def combined(parts: Iterable[tuple[int, int]]) -> int:
     """Return the digest of parts in a row, each given by its digest and its size in bytes."""
     whole = 0

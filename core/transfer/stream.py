@@ -7,9 +7,9 @@ import functools
 import itertools
 from typing import TYPE_CHECKING, cast
 
-from llmcloud.core.transfer.crc32c import combined, crc32c
-from llmcloud.core.transfer.mover import tried
+from llmcloud.core.transfer.crc32c import combined, crc32c, crc32c_of
 from llmcloud.core.transfer.pool import Pool
+from llmcloud.core.transfer.retry import tried
 from llmcloud.runtime.bucket_api import part_bytes
 from llmcloud.runtime.errors import Conflict, Failure, NotFound
 from llmcloud.runtime.store import FileStore
@@ -41,7 +41,7 @@ def send(
         data = b"".join(begun)
         tried(Pool(1), functools.partial(bucket.write, key, data, crc32c(data)))
         return
-    begin = functools.partial(bucket.api.begin, key, size_max, lambda: _digest_of(chunks()))
+    begin = functools.partial(bucket.api.begin, key, size_max, lambda: crc32c_of(chunks()))
     upload = tried(Pool(1), begin)
     try:
         _send_parts(upload, _chained(begun, parts))
@@ -94,10 +94,3 @@ def _chained(begun: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
     while begun:
         yield begun.pop(0)
     yield from rest
-
-
-def _digest_of(chunks: Iterable[bytes]) -> int:
-    digest = 0
-    for chunk in chunks:
-        digest = crc32c(chunk, digest)
-    return digest

@@ -19,7 +19,7 @@ from tests.rig.wires import WIRES, Wire
 from llmcloud.core import location
 from llmcloud.core.stores import open_store
 from llmcloud.core.sync import Options, Summary, sync
-from llmcloud.core.transfer import mover
+from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.runtime import bucket, bucket_api
 from llmcloud.runtime.bucket import BucketStore
@@ -131,7 +131,7 @@ def cloud(
     tmp_path: Path,
 ) -> Iterator[Cloud]:
     emulator = emulators.get(wire.rig.emulator)
-    monkeypatch.setattr(mover, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_S", 0.001)
     monkeypatch.setattr(bucket, "BACKOFF_S", 0.001)
     monkeypatch.setitem(bucket_api.PATIENCE, "read_timeout", "1s")
     monkeypatch.setitem(bucket_api.PATIENCE, "timeout", "2s")

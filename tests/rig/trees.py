@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.sync import Options, Summary, sync
-from llmcloud.core.transfer.mover import Events
+from llmcloud.core.transfer.route import Events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,11 +12,12 @@ from tests.rig.trees import contents, moved, plant
 
 from llmcloud.core import location
 from llmcloud.core.errors import UsageError
-from llmcloud.core.transfer import mover
+from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Changed, OutOfSpace, PartlyFailed
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
 from llmcloud.core.transfer.meter import Meter
+from llmcloud.core.transfer.route import THREADS
 from llmcloud.core.transfer.sides import Item, Reader, Source
 from llmcloud.core.transfer.store import StoreSource
 from llmcloud.runtime.bucket_api import PART_BYTES
@@ -36,7 +37,7 @@ SIZES = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mover, "BACKOFF_S", 0.0001)
+    monkeypatch.setattr(retry, "BACKOFF_S", 0.0001)
 
 
 class Held(Source):
@@ -200,7 +201,7 @@ def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, name: str
 def test_no_more_files_are_open_than_threads_work(tmp_path: Path) -> None:
     source = Held({f"{number:04}": b"x" for number in range(1000)})
     moved(source, FolderTarget(tmp_path))
-    assert source.most_open <= sum(mover.THREADS)
+    assert source.most_open <= sum(THREADS)
     assert len(contents(tmp_path)) == 1000
 
 
