@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from llmcloud.core.errors import UsageError
 from llmcloud.core.transfer.errors import Damaged
-from llmcloud.core.transfer.folder import FolderTarget, check_space, inside
+from llmcloud.core.transfer.folder import FolderTarget, inside
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.core.transfer.mover import Mover
 from llmcloud.core.transfer.sides import Item
+from llmcloud.core.transfer.space import check_space
 from llmcloud.core.transfer.store import StoreSource
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints import manifest as manifests

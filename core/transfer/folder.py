@@ -1,39 +1,29 @@
-"""Files of this machine as source and target.
-
-What is visible is whole: a file grows under a hidden name and is renamed into its place. A large
-one grows in any order; a byte behind its end for each part says which are there, so that a later
-try, also after `kill -9`, goes on with the rest.
-"""
+"""Files of this machine as source and target; what is visible is whole."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import hashlib
+import functools
 import os
-import re
-import shutil
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.errors import UsageError
-from llmcloud.core.transfer.crc32c import crc32c
-from llmcloud.core.transfer.errors import Changed, Damaged, OutOfSpace
+from llmcloud.core.transfer.crc32c import crc32c_of
+from llmcloud.core.transfer.errors import Changed
+from llmcloud.core.transfer.growing import FileSink, Growing, growing, is_growing, write_small
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
-from llmcloud.runtime.bucket_api import part_bytes
+from llmcloud.core.transfer.space import needing_space
 from llmcloud.runtime.checkpoints.manifest import is_safe
-from llmcloud.runtime.errors import Failure, InvalidRequest
+from llmcloud.runtime.digests import READ_BYTES
+from llmcloud.runtime.errors import InvalidRequest
 from llmcloud.runtime.objects import check_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-MARGIN_BYTES = 1 << 20
 SAME_S = 0.001  # file systems and listings round differently
-READ_BYTES = 1 << 20
-GROWING = re.compile(r"\..+\.[0-9a-f]{16}\.part", re.DOTALL)
 
 
 class FolderSource(Source):
@@ -59,21 +49,21 @@ class FolderSource(Source):
         return _FileReader(f"{self.root}/{item.name}", item)
 
     def crc32c(self, item: Item) -> int | None:
-        return crc32c_of(f"{self.root}/{item.name}")
+        return _file_crc32c(f"{self.root}/{item.name}")
 
     def hides(self, name: str) -> bool:
         return self._hidden(name) or os.path.lexists(f"{self.root}/{name}")
 
 
 class FolderTarget(Target):
-    """Files below a folder; those that grow lie beside their place, or in `growing`."""
+    """Files below a folder; those that grow lie beside their place, or in `hidden`."""
 
     whole_bytes = 1 << 20
 
-    def __init__(self, root: Path, growing: Path | None = None, url: str = "") -> None:
+    def __init__(self, root: Path, hidden: Path | None = None, url: str = "") -> None:
         self.root = os.fspath(root)
         self.url = url or self.root
-        self._growing = growing
+        self._hidden = os.fspath(hidden) if hidden else None
         self._folders: set[str] = set()
 
     def refuse(self, item: Item) -> str:
@@ -104,30 +94,23 @@ class FolderTarget(Target):
         )
 
     def crc32c(self, there: Item) -> int | None:
-        return crc32c_of(f"{self.root}/{there.name}")
+        return _file_crc32c(f"{self.root}/{there.name}")
 
     def write(self, item: Item, data: Any, crc32c: int) -> None:
         del crc32c
-        if item.sha256 and hashlib.sha256(data).hexdigest() != item.sha256:
-            raise _damaged(item)
-        path = self._place(item.name)
-        grown = self._grown(path, item)
-        with self._translated(item), _locked(grown) as descriptor:
-            os.ftruncate(descriptor, 0)
-            _write_whole(descriptor, data, 0)
-            _appear(descriptor, grown, path, item)
+        with needing_space(self.root, item):
+            write_small(self._growing(item, self._place(item.name)), data)
 
     def begin(self, item: Item, whole_crc32c: Callable[[], int]) -> Sink:
         del whole_crc32c
-        path = self._place(item.name)
-        with self._translated(item):
-            return _FileSink(self, item, path, self._grown(path, item))
+        with needing_space(self.root, item):
+            return FileSink(self._growing(item, self._place(item.name)), self.root)
 
     def missing_bytes(self, item: Item) -> int:
         """Return how much disk an item still needs."""
-        path = f"{self.root}/{item.name}"
+        hidden = self._growing(item, f"{self.root}/{item.name}").hidden
         with contextlib.suppress(OSError):
-            return max(item.size - 512 * os.stat(self._grown(path, item)).st_blocks, 0)  # noqa: PTH116
+            return max(item.size - 512 * os.stat(hidden).st_blocks, 0)  # noqa: PTH116
         return item.size
 
     def remove(self, names: Sequence[str]) -> None:
@@ -165,23 +148,8 @@ class FolderTarget(Target):
             self._folders.add(folder)
         return f"{self.root}/{name}"
 
-    def _grown(self, path: str, item: Item) -> str:
-        """Return where a file grows: each version of an object elsewhere."""
-        text = f"{item.sha256 or item.version or item.modified_at} {item.size} {path}"
-        mark = hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
-        if self._growing:
-            return f"{self._growing}/{mark}.part"
-        folder, _, name = path.rpartition("/")
-        return f"{folder}/.{name[:32]}.{mark}.part"  # 255 bytes at most, also of emoji
-
-    @contextlib.contextmanager
-    def _translated(self, item: Item) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                raise no_space(self.root, f"{item.name} has {item.size:,} bytes") from error
-            raise
+    def _growing(self, item: Item, path: str) -> Growing:
+        return growing(item, path, self._hidden)
 
 
 class _FileReader(Reader):
@@ -211,65 +179,6 @@ class _FileReader(Reader):
         os.close(self._descriptor)
 
 
-class _FileSink(Sink):
-    def __init__(self, target: FolderTarget, item: Item, path: str, grown: str) -> None:
-        self._target, self._item, self._path, self._grown = target, item, path, grown
-        self._part_bytes = part_bytes(item.size)
-        self._open = contextlib.ExitStack()
-        self._descriptor = self._open.enter_context(_locked(grown))
-        length = item.size + -(-item.size // self._part_bytes)
-        found = os.fstat(self._descriptor)
-        if found.st_size != length:
-            os.ftruncate(self._descriptor, 0)
-            check_space(target.root, item.size)
-            os.ftruncate(self._descriptor, length)
-
-    def held(self, number: int, size: int, read: Callable[[], Any]) -> int | None:
-        del read
-        if os.pread(self._descriptor, 1, self._item.size + number - 1) != b"\1":
-            return None
-        return crc32c(os.pread(self._descriptor, size, (number - 1) * self._part_bytes))
-
-    def put(self, number: int, chunks: Iterator[Any]) -> int:
-        digest, offset = 0, (number - 1) * self._part_bytes
-        with self._target._translated(self._item):  # noqa: SLF001 - the same module
-            for data in chunks:
-                digest = crc32c(data, digest)
-                _write_whole(self._descriptor, data, offset)
-                offset += len(data)
-            os.pwrite(self._descriptor, b"\1", self._item.size + number - 1)
-        return digest
-
-    def complete(self, crc32c: int) -> None:
-        del crc32c
-        os.ftruncate(self._descriptor, self._item.size)
-        if self._item.sha256 and _sha256(self._descriptor) != self._item.sha256:
-            self.abort()
-            raise _damaged(self._item)
-        with self._target._translated(self._item):  # noqa: SLF001
-            _appear(self._descriptor, self._grown, self._path, self._item)
-
-    def close(self) -> None:
-        self._open.close()
-
-    def abort(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._grown)  # noqa: PTH108
-        self.close()
-
-
-def crc32c_of(path: str) -> int | None:
-    """Return a file's digest; None when it can't be read."""
-    digest = 0
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            while chunk := file.read(READ_BYTES):
-                digest = crc32c(chunk, digest)
-    except OSError:
-        return None
-    return digest
-
-
 def inside(target: Path, name: str) -> Path:
     """Return the path of `name` in a folder; UsageError when it would leave it."""
     if not is_safe(name):
@@ -281,24 +190,6 @@ def inside(target: Path, name: str) -> Path:
     return path
 
 
-def check_space(folder: str | Path, needed_bytes: int) -> None:
-    """Raise OutOfSpace before a download that can't fit is begun."""
-    path = Path(folder)
-    there = next(each for each in (path, *path.parents) if each.exists())
-    free = shutil.disk_usage(there).free
-    if needed_bytes + MARGIN_BYTES > free:
-        raise no_space(folder, f"{needed_bytes:,} bytes are needed, {free:,} are free")
-
-
-def no_space(folder: str | Path, detail: str) -> OutOfSpace:
-    """Return what to raise for a full disk."""
-    return OutOfSpace(
-        f"There is not enough space on the disk: {detail}.",
-        where=str(folder),
-        fix="Free some space and run it again (what is here is kept), or choose another folder.",
-    )
-
-
 def _through_link(name: str, link: str) -> UsageError:
     return UsageError(
         f"{name} would be written through a symlink.",
@@ -307,63 +198,13 @@ def _through_link(name: str, link: str) -> UsageError:
     )
 
 
-def _damaged(item: Item) -> Damaged:
-    return Damaged(
-        f"What was fetched of {item.name} is not what was saved.",
-        where=item.name,
-        fix="Use another checkpoint or copy: the object is damaged in the store.",
-    )
-
-
-def _appear(descriptor: int, grown: str, path: str, item: Item) -> None:
-    if item.modified_at:
-        time_ns = int(item.modified_at * 1e9)
-        os.utime(descriptor, ns=(time_ns, time_ns))
+def _file_crc32c(path: str) -> int | None:
+    """Return a file's digest; None when it can't be read."""
     try:
-        os.replace(grown, path)  # noqa: PTH105
-    except IsADirectoryError as error:
-        os.unlink(grown)  # noqa: PTH108
-        raise Failure("A folder of this name is in the way.", where=path) from error
-
-
-@contextlib.contextmanager
-def _locked(path: str) -> Iterator[int]:
-    """Open a growing file for this process alone; one that was renamed meanwhile is another's."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise UsageError("Another command is downloading this.", where=path) from None
-        if _is_still(descriptor, path):
-            break
-        os.close(descriptor)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _is_still(descriptor: int, path: str) -> bool:
-    """Tell whether an open file has its name yet, and is not what another made visible."""
-    try:
-        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _write_whole(descriptor: int, data: Any, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
-
-
-def _sha256(descriptor: int) -> str:
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    with open(descriptor, "rb", closefd=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        with open(path, "rb") as file:  # noqa: PTH123
+            return crc32c_of(iter(functools.partial(file.read, READ_BYTES), b""))
+    except OSError:
+        return None
 
 
 def _version(descriptor: int) -> tuple[int, int]:
@@ -382,5 +223,5 @@ def _names(folder: str, at: str) -> Iterator[str]:
         if child.is_dir(follow_symlinks=False):
             if child.name not in {".git", ".llmcloud"}:
                 yield from _names(child.path, f"{at}{child.name}/")
-        elif not GROWING.fullmatch(child.name):
+        elif not is_growing(child.name):
             yield at + child.name

@@ -13,7 +13,7 @@ import pytest
 
 from llmcloud.core import package, stage
 from llmcloud.core.spec.load import load
-from llmcloud.core.transfer import mover, stream
+from llmcloud.core.transfer import retry, stream
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.runtime import fetch, layout
 from llmcloud.runtime.bucket import BucketStore
@@ -35,7 +35,7 @@ MIB = 1 << 20
 def store(
     store_rig: StoreRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ObjectStore]:
-    monkeypatch.setattr(mover, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(retry, "BACKOFF_S", 0.001)
     with store_rig.empty_store(tmp_path) as made:
         yield made
 

@@ -14,7 +14,7 @@ from tests.rig.checkpoints import JOB, DyingStore, Rig, contents, safetensors, z
 
 from llmcloud.core import checkpoints
 from llmcloud.core.errors import UsageError
-from llmcloud.core.transfer import folder
+from llmcloud.core.transfer import space
 from llmcloud.core.transfer.errors import Damaged, OutOfSpace
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.runtime import layout
@@ -227,7 +227,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With what is needed."""
-    monkeypatch.setattr(folder, "MARGIN_BYTES", 1 << 60)
+    monkeypatch.setattr(space, "MARGIN_BYTES", 1 << 60)
     with pytest.raises(OutOfSpace, match="bytes are needed"):
         checkpoints.pull(rig.store, JOB, tmp_path / "target")
     assert not (tmp_path / "target").exists()

@@ -13,8 +13,9 @@ from llmcloud.core import location, outputs
 from llmcloud.core.errors import UsageError
 from llmcloud.core.sync import Options
 from llmcloud.core.transfer.errors import OutOfSpace, PartlyFailed
-from llmcloud.core.transfer.folder import FolderSource, check_space
+from llmcloud.core.transfer.folder import FolderSource
 from llmcloud.core.transfer.meter import Meter
+from llmcloud.core.transfer.space import check_space
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.store import FileStore

@@ -303,7 +303,7 @@ def test_a_link_in_the_place_of_what_grows_is_not_written_through(tmp_path: Path
     (tmp_path / "target").mkdir()
     source = Held({"a": SMALL})
     (item,) = source.items()
-    Path(target._grown(f"{target.root}/a", item)).symlink_to(precious)
+    Path(target._growing(item, f"{target.root}/a").hidden).symlink_to(precious)
     with pytest.raises((PartlyFailed, UsageError)):
         moved(source, target)
     assert precious.read_bytes() == b"keep"
