@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COUNTED = 10_000  # objects; who deletes more need not know how many more
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 UrlArgument = Annotated[
     str,
@@ -71,7 +71,10 @@ def create(
     output.json_mode(as_json)
     buckets, name = _named(url)
     wish = BucketWish(region, versioning, expire_logs, abort_uploads, _tags(tag or ()))
-    made = buckets.create(name, wish)
+    try:
+        made = buckets.create(name, wish)
+    except InvalidRequest as failure:  # a name or a region that the service never takes
+        raise UsageError(failure.what, where=failure.where, fix=failure.fix) from failure
     if as_json:
         output.emit(_document(made))
         return
@@ -117,7 +120,7 @@ def list_buckets(
 def delete(
     url: UrlArgument,
     force: Annotated[
-        bool, typer.Option("--force", help="Delete also what is in it, old versions too.")
+        bool, typer.Option("--force", help="Delete also what is in it, old versions too, unasked.")
     ] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -192,7 +195,7 @@ def _of_all_clouds() -> list[BucketInfo]:
             found += _cloud(scheme).list()
         except (CredentialsError, UsageError, InvalidRequest) as failure:
             left_out.append(failure)
-            output.mention(f"{scheme}:// is left out: {failure}")
+            output.mention(f"{scheme}:// is left out: {failure.what}")
     if len(left_out) == len(registry.BUCKETS):
         raise CredentialsError(
             "No cloud could be asked for its buckets.",

@@ -17,7 +17,7 @@ from llmcloud.cli.session import JsonOption, OpenJob, StoreOption
 if TYPE_CHECKING:
     from llmcloud.core.checkpoints import CheckpointInfo
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 
 @app.command("list")

@@ -12,7 +12,7 @@ from llmcloud.cli import output
 from llmcloud.cli.arguments import ProviderArgument
 from llmcloud.cli.session import JsonOption, Session
 from llmcloud.core.errors import UsageError
-from llmcloud.core.registry import PROVIDERS
+from llmcloud.core.registry import PROVIDERS, available
 
 
 def doctor(
@@ -25,6 +25,11 @@ def doctor(
     if provider not in PROVIDERS:
         raise UsageError(
             f"There is no provider {provider!r}.", fix=f"One of {', '.join(PROVIDERS)}."
+        )
+    if provider not in available():
+        raise UsageError(
+            f"The provider {provider} is not in this version.",
+            fix="`llmcloud buckets list` tells which clouds' buckets can be reached from here.",
         )
     session = Session.open()
     if fix:

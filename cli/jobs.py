@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,11 @@ from llmcloud.cli.arguments import JobArgument
 from llmcloud.cli.session import JsonOption, OpenJob, Session, StoreOption
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime.errors import Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from llmcloud.core.listing import Listed
 
 SHOWN = 50
 
@@ -25,30 +30,50 @@ def list_jobs(
 ) -> None:
     """List the jobs, the newest first."""
     output.json_mode(as_json)
-    from llmcloud.cli import render, summary
-    from llmcloud.core import listing
+    from llmcloud.cli import render
 
-    session = Session.open(store)
-    found = listing.find(session.stores, session.compute, _warn)
+    found, refused = _find(Session.open(store))
+    if refused and not found:
+        raise refused
     shown = found if everything or as_json else found[:SHOWN]
     if as_json:
         output.emit([render.summary_document(each.status) for each in shown])
-        return
-    if not found:
+    elif found:
+        _print(shown, older=len(found) - len(shown))
+    else:
         output.say("No jobs yet. Begin with: llmcloud init")
-        return
+    if refused:  # what is listed may not be all
+        raise refused
+
+
+def _find(session: Session) -> tuple[list[Listed], Failure | None]:
+    """Return the jobs of all stores that can be read, and why another can't."""
+    from llmcloud.core import listing
+
+    found: list[Listed] = []
+    refused = None
+    for store in session.stores:
+        try:
+            found += listing.find([store], session.compute, output.warn)
+        except Failure as failure:
+            if session.named:
+                raise
+            refused = failure
+            output.warn(f"the jobs in {store.url} are left out: {failure.what}")
+    return sorted(found, key=lambda each: each.status.created_at, reverse=True), refused
+
+
+def _print(shown: Sequence[Listed], *, older: int) -> None:
+    from llmcloud.cli import summary
+
     now_s = time.time()
     rows: list[list[str]] = []
     for each in shown:
         is_asked = len(rows) < SHOWN or not each.status.state.is_final  # --all may be thousands
         rows.append(summary.list_row(each.status, each.latest() if is_asked else {}, now_s))
     print(summary.list_table(rows))  # noqa: T201
-    if len(shown) < len(found):
-        output.say(f"… and {len(found) - len(shown)} older ones: llmcloud list --all")
-
-
-def _warn(failure: Failure) -> None:
-    output.warn(failure)
+    if older:
+        output.say(f"… and {older} older ones: llmcloud list --all")
 
 
 def status(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False) -> None:

@@ -85,7 +85,7 @@ def node_state(view: View, rank: int) -> str:
 
 def summary_document(seen: Status) -> dict[str, Any]:
     """Return a job as `list --json` prints it."""
-    return {**vars(seen), "state": seen.state.value}
+    return {**vars(seen), "state": seen.state.value, "ran_s": jobs.ran_s(seen)}
 
 
 def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
@@ -164,6 +165,25 @@ def test_a_bucket_does_not_move(bench: Bench, name: str, url: str) -> None:
 def test_what_names_no_bucket_is_a_wrong_use(bench: Bench, arguments: tuple[str, ...]) -> None:
     done = bench.cli("buckets", *arguments)
     assert (done.code, done.out, "Traceback" in done.err) == (2, "", False)
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_name_that_the_service_never_takes_is_a_wrong_use(bench: Bench) -> None:
+    done = bench.cli("buckets", "create", "s3://Not_A_Bucket")
+    assert (done.code, done.out) == (2, "")
+    assert "s3://Not_A_Bucket" in done.err
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_store_that_refuses_hides_no_job_of_another(bench: Bench, url: str) -> None:
+    """…and the exit code says that some may be missing."""
+    assert bench.cli("submit", bench.job("here", "true")).code == 0
+    (bench.home / "stores.json").write_text(json.dumps([url]))
+    del bench.environ["AWS_ACCESS_KEY_ID"]
+    done = bench.cli("list", "--json")
+    assert (done.code, [each["name"] for each in done.document]) == (4, ["here"])
+    assert f"the jobs in {url} are left out" in done.err
+    assert "here" in bench.cli("list").out
 
 
 @pytest.mark.usefixtures("s3")
