@@ -20,11 +20,13 @@ if TYPE_CHECKING:
 SDKS = {"boto3", "botocore", "google", "azure", "obstore"}
 SLOW = SDKS | {
     "asyncio",
+    "fastcrc",
     "pathspec",
     "plotext",
     "pydantic",
     "rich",
     "yaml",
+    "zstandard",
 }
 SLOW_MODULES = {"importlib.metadata"}
 REPORT = """
@@ -124,6 +126,32 @@ def test_validate_imports_no_rich_and_no_provider(home: Path) -> None:
 
 def test_a_watch_of_a_pipe_imports_no_rich(home: Path) -> None:
     assert "rich" not in imported(home, "watch", "gpt2", "--json", code=7)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "push {home}/src corpus",
+        "list",
+        "list corpus",
+        "pull corpus {home}/to",
+        "remove corpus --yes",
+    ],
+)
+def test_the_data_of_a_local_store_import_no_sdk_and_no_provider(home: Path, words: str) -> None:
+    FileStore(home / "store").put("data/corpus/a", b"a")
+    (home / "src").mkdir()
+    (home / "src" / "b").write_bytes(b"b")
+    modules = imported(home, "data", *words.format(home=home).split())
+    assert not modules & (SDKS | {"asyncio", "rich", "yaml", "zstandard"})
+    assert not {each for each in modules if each.startswith("llmcloud.providers")}
+
+
+def test_the_data_of_a_bucket_import_its_sdk(home: Path) -> None:
+    """So that the test before would see it."""
+    environ = {"AWS_CONFIG_FILE": os.devnull, "AWS_PROFILE": "nobody"}
+    modules = imported(home, "data", "list", "s3://bucket", code=4, **environ)
+    assert {"obstore", "botocore"} <= modules
 
 
 def test_the_config_file_is_what_takes_yaml(home: Path) -> None:
