@@ -7,12 +7,14 @@ it all.
 from __future__ import annotations
 
 import os
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmcloud.core.endpoint import is_endpoint
 from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 DEFAULT_REGION = "us-east-1"  # the SDK's, for S3
+REGION = re.compile(r"[\w-]+", re.ASCII)
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
 # The SDK renews credentials that have less than ten minutes to live; so these are valid that long.
 VALID = timedelta(minutes=5)
 CONNECTIONS = 64
@@ -41,17 +45,29 @@ class Account:
     def region(self) -> str:
         """Return the region that is used where nothing else is known."""
         named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        return named or self._configured("region") or DEFAULT_REGION
+        found = named or self._configured("region") or DEFAULT_REGION
+        if not REGION.fullmatch(found):
+            raise InvalidRequest(f"{found!r} is no region.", fix="Set AWS_REGION like us-east-1.")
+        return found
 
     @cached_property
     def endpoint(self) -> str:
         """Return the URL of an S3 that is not AWS's own, or nothing."""
+        found = self._named_endpoint().rstrip("/")
+        if found and not is_endpoint(found):
+            raise InvalidRequest(
+                f"{found!r} is no address of an S3.",
+                fix="Write AWS_ENDPOINT_URL_S3 like https://host:9000, or unset it.",
+            )
+        return found
+
+    def _named_endpoint(self) -> str:
         if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
             return ""
         for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
             if url := os.environ.get(name):
-                return url.rstrip("/")
-        return self._configured_endpoint().rstrip("/")
+                return url
+        return self._configured_endpoint()
 
     @cached_property
     def authority(self) -> bytes | None:
@@ -71,6 +87,7 @@ class Account:
     def provider(self) -> Callable[[], S3Credential]:
         """Return what obstore asks for credentials, now and whenever they have expired."""
         if all(os.environ.get(name) for name in KEYS):
+            _check_keys(*(os.environ.get(name, "") for name in (*KEYS, TOKEN)))
             return self._from_environ
         with translated("AWS"):
             from botocore.credentials import RefreshableCredentials
@@ -78,7 +95,7 @@ class Account:
             found = self._session.get_credentials()
             if found is None:
                 raise CredentialsError("There are no AWS credentials.", fix=NO_CREDENTIALS_FIX)
-            found.get_frozen_credentials()  # what can't be had is told now, and in full
+            _check_keys(*found.get_frozen_credentials()[:3])  # what can't be had is told in full
         is_refreshed = isinstance(found, RefreshableCredentials)
 
         def provide() -> S3Credential:
@@ -123,7 +140,7 @@ class Account:
         return {
             "access_key_id": os.environ[KEYS[0]],
             "secret_access_key": os.environ[KEYS[1]],
-            "token": os.environ.get("AWS_SESSION_TOKEN") or None,
+            "token": os.environ.get(TOKEN) or None,
             "expires_at": None,
         }
 
@@ -149,3 +166,13 @@ class Account:
     def _has_profile(self) -> bool:
         named = os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
         return Path(named).expanduser().is_file()
+
+
+def _check_keys(*keys: str | None) -> None:
+    """Raise CredentialsError for one that can't be sent, like one that was pasted with its line."""
+    for key in keys:
+        if key and not (key.isascii() and key.isprintable() and " " not in key):
+            raise CredentialsError(
+                "The AWS credentials hold a character that no key has: a space, or a line's end.",
+                fix="Set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN again.",
+            )

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from llmcloud.core.endpoint import is_endpoint
 from llmcloud.providers.azure.errors import NO_CREDENTIALS_FIX, translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
@@ -226,9 +227,11 @@ def account_of(said: dict[str, str]) -> str:
 
 
 def _is_safe(url: str) -> bool:
+    if not is_endpoint(url):
+        return False
     parts = urlsplit(url)
     if parts.scheme == "https":
-        return bool(parts.hostname)
+        return True
     try:
         return parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_loopback
     except ValueError:

@@ -9,6 +9,7 @@ from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from llmcloud.core.endpoint import is_endpoint
 from llmcloud.providers.gcp.errors import NO_PROJECT_FIX, translated
 from llmcloud.runtime.errors import InvalidRequest
 
@@ -39,7 +40,7 @@ class Account:
     def endpoint(self) -> str:
         """Return where Cloud Storage is, by the variables that the SDK knows, too."""
         named = self.emulator or os.environ.get("API_ENDPOINT_OVERRIDE", "") or ADDRESS
-        if not named.startswith(("http://", "https://")):
+        if not is_endpoint(named):
             raise InvalidRequest(
                 f"{named} is no address of a Cloud Storage.",
                 fix="Write STORAGE_EMULATOR_HOST like http://127.0.0.1:9023, or unset it.",

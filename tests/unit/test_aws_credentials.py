@@ -129,6 +129,33 @@ def test_no_credentials_are_told_before_anything_is_sent() -> None:
     assert "AWS_ACCESS_KEY_ID" in caught.value.fix
 
 
+@pytest.mark.parametrize(
+    "name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+)
+def test_a_key_that_was_pasted_with_its_line_is_told_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    _set(monkeypatch, **{**KEYS, name: "pasted\n"})
+    with pytest.raises(CredentialsError) as caught:
+        S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).connect(0)
+    assert "pasted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        *({"AWS_ENDPOINT_URL_S3": url} for url in ("nonsense", "http://[::x", "http://a b")),
+        {"AWS_REGION": "us east"},
+    ],
+)
+def test_an_endpoint_or_region_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch, environ: dict[str, str]
+) -> None:
+    _set(monkeypatch, **KEYS, **environ)
+    with pytest.raises(InvalidRequest, match="is no"):
+        S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).connect(0)
+
+
 def test_certificates_that_can_not_be_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, **KEYS, AWS_CA_BUNDLE="/no/such/file.pem")
     with pytest.raises(InvalidRequest) as caught:

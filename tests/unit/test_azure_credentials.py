@@ -115,6 +115,8 @@ def test_an_endpoint_is_the_accounts_own_by_default(monkeypatch: pytest.MonkeyPa
         ("http://localhost.example.org", False),
         ("ftp://127.0.0.1", False),
         ("account.blob.core.windows.net", False),
+        ("https://[::x", False),
+        ("https://a b", False),
     ],
 )
 def test_nothing_travels_in_the_open_but_on_this_machine(

@@ -267,8 +267,11 @@ def test_a_machine_of_google_s_is_known_by_its_metadata_server(tokens: Tokens) -
     assert _run(program, environ) == ["token-1", "the-machine's-project"]
 
 
-def test_an_address_without_a_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:9023")
+@pytest.mark.parametrize("address", ["127.0.0.1:9023", "http://a b", "http://[::x", "http://a:b"])
+def test_an_address_that_is_no_url_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
     with pytest.raises(InvalidRequest) as caught:
         GcsBuckets(Account()).open("bucket").connect(0)
     assert "http://127.0.0.1:9023" in caught.value.fix
