@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import stat
@@ -13,7 +14,7 @@ from llmcloud.runtime.errors import NotFound, PermissionDenied
 from llmcloud.runtime.objects import PRIVATE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 IGNORE_FILES = (".gitignore", ".llmcloudignore")
 UNREADABLE = "it can't be read"
@@ -88,6 +89,27 @@ def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
     yield from _walk(_Folder(root, str(root), ""), [], _Rules("", _compile(exclude)))
 
 
+def ignoring(root: Path, exclude: Sequence[str] = ()) -> Callable[[str], bool]:
+    """Return what tells whether `walk` would leave out a name, be there such a file or not."""
+    excluded = _Rules("", _compile(exclude))
+
+    @functools.cache
+    def rules(folder: str) -> list[_Rules]:
+        above, _, _ = folder[:-1].rpartition("/")
+        outer = rules(above and above + "/") if folder else [excluded]
+        lines = _lines(os.path.join(root, folder), IGNORE_FILES)  # noqa: PTH118
+        return [outer[0], _Rules(folder, _compile(lines)), *outer[1:]]
+
+    def is_ignored(name: str) -> bool:
+        ends = [*(at + 1 for at, letter in enumerate(name) if letter == "/"), len(name)]
+        return any(
+            _is_ignored(name[:end], [each for each in rules(name[:begin]) if each.patterns])
+            for begin, end in zip([0, *ends], ends, strict=False)
+        )
+
+    return is_ignored
+
+
 class _Folder(NamedTuple):
     root: Path
     path: str
@@ -137,7 +159,10 @@ def _walk(folder: _Folder, outer: list[_Rules], exclude: _Rules) -> Iterator[Wal
         return
     if folder.name and any(name == f"{PRIVATE}/" for name, _ in children):
         return
-    rules = [*outer, _Rules(folder.name, _compile(_lines(folder.path, children)))]
+    rules = [
+        *outer,
+        _Rules(folder.name, _compile(_lines(folder.path, [name for name, _ in children]))),
+    ]
     judges = [each for each in (exclude, *reversed(rules)) if each.patterns]
     for child_name, child in children:
         name = folder.name + child_name
@@ -177,12 +202,11 @@ def _compiled(text: str) -> list[_Pattern]:
     return [_Pattern(found.regex, found.include, inside_only=text.endswith("/**"))]
 
 
-def _lines(folder: str, children: list[tuple[str, os.DirEntry[str]]]) -> list[str]:
+def _lines(folder: str, names: Collection[str]) -> list[str]:
     lines: list[str] = []
-    there = {name for name, _ in children}
     for name in IGNORE_FILES:
         path = Path(folder, name)
-        if name not in there or not path.is_file():
+        if name not in names or not path.is_file():
             continue
         try:
             lines += path.read_text("utf-8-sig", "surrogateescape").split("\n")

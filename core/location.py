@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from llmcloud.core.errors import UsageError
-from llmcloud.core.ignore import Patterns, walk
+from llmcloud.core.ignore import Patterns, ignoring, walk
 from llmcloud.core.stores import open_bucket
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
 from llmcloud.core.transfer.sides import Item
@@ -165,17 +165,19 @@ def _local_source(path: Path, exclude: Sequence[str]) -> FolderSource:
             lambda: iter([_item(path.name, path.stat())]),
             lambda name: name != path.name,
         )
-    excluded = Patterns(exclude).match
     if path.is_dir():
-        return FolderSource(path, functools.partial(_in_folder, path, exclude), excluded)
+        find = functools.partial(_in_folder, path, exclude)
+        return FolderSource(path, find, ignoring(path, exclude))
     if path.exists():
         raise UsageError(f"{path} is neither a file nor a folder.")
     if not glob.has_magic(str(path)):
         raise NotFound(f"There is no file or folder {path}.")
     base = _base(path.parts)
     chosen = _chosen(path.parts[base:])
+    root = Path(*path.parts[:base])
+    excluded = ignoring(root, exclude)
     return FolderSource(
-        Path(*path.parts[:base]),
+        root,
         functools.partial(_matching, path, base, exclude),
         lambda name: excluded(name) or not chosen(name),
     )

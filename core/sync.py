@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core.errors import UsageError
-from llmcloud.core.ignore import UNREADABLE
+from llmcloud.core.ignore import UNREADABLE, ignoring
 from llmcloud.core.overlap import source_in_target, target_in_source
 from llmcloud.core.transfer.errors import PartlyFailed
+from llmcloud.core.transfer.folder import FolderTarget
 from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.mover import Mover
 from llmcloud.core.transfer.route import Events
@@ -135,7 +137,8 @@ def _consider(work: _Work, pair: tuple[Item, Item | None], options: Options) -> 
 
 
 def _removed(work: _Work, source: Source, options: Options) -> tuple[str, ...]:
-    names = tuple(name for name in work.extras if not source.hides(name))
+    ours = _ignored_in(work.mover.target)
+    names = tuple(name for name in work.extras if not (source.hides(name) or ours(name)))
     if not names or options.dry_run:
         return names
     if not work.seen:
@@ -148,3 +151,10 @@ def _removed(work: _Work, source: Source, options: Options) -> tuple[str, ...]:
         raise UsageError("Nothing was removed; all else was done.")
     work.mover.target.remove(names)
     return names
+
+
+def _ignored_in(target: Target) -> Callable[[str], bool]:
+    """Return what tells which names never travelled from this very folder: they are no extras."""
+    if isinstance(target, FolderTarget):
+        return ignoring(Path(target.root))
+    return lambda _: False

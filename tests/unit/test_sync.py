@@ -372,3 +372,22 @@ def test_a_single_file_removes_none_of_the_others(source: Path, tmp_path: Path) 
     target = plant(tmp_path / "target", {"other.txt": "stays"})
     moved(location.source(str(source / "a.txt")), location.target(str(target)), delete=True)
     assert sorted(contents(target)) == ["a.txt", "other.txt"]
+
+
+def test_what_the_source_ignores_is_not_removed_even_if_only_the_target_has_it(
+    source: Path, tmp_path: Path
+) -> None:
+    plant(source, {".gitignore": "*.log\n", "d/.llmcloudignore": "cache/\n"})
+    files = ["run.log", "d/cache/x", "d/run.log", "cache/x", "extra"]
+    target = plant(tmp_path / "target", dict.fromkeys(files, ""))
+    done = moved(location.source(str(source)), location.target(str(target)), delete=True)
+    assert sorted(done.summary.removed) == ["cache/x", "extra"]
+
+
+def test_what_the_target_ignores_is_not_removed(store: FileStore, source: Path) -> None:
+    """It did not travel when the folder was pushed, so that pulling it back must not lose it."""
+    plant(source, {".gitignore": "/.env\n", ".env": "mine"})
+    push(store, source)
+    plant(source, {"extra": ""})
+    assert pull(store, source, delete=True).summary.removed == ("extra",)
+    assert (source / ".env").read_text() == "mine"
