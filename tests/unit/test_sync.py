@@ -15,6 +15,7 @@ from llmcloud.core.sync import Options
 from llmcloud.core.transfer.errors import OutOfSpace, PartlyFailed
 from llmcloud.core.transfer.folder import FolderSource
 from llmcloud.core.transfer.meter import Meter
+from llmcloud.core.transfer.sides import Item
 from llmcloud.core.transfer.space import check_space
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import NotFound
@@ -23,7 +24,7 @@ from llmcloud.runtime.store import FileStore
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from llmcloud.core.transfer.sides import Item, Reader
+    from llmcloud.core.transfer.sides import Reader
 
 PLACE = "corpus"
 PREFIX = "data/corpus/"
@@ -391,3 +392,11 @@ def test_what_the_target_ignores_is_not_removed(store: FileStore, source: Path) 
     plant(source, {"extra": ""})
     assert pull(store, source, delete=True).summary.removed == ("extra",)
     assert (source / ".env").read_text() == "mine"
+
+
+def test_a_folder_that_can_not_be_read_is_told_as_such(tmp_path: Path) -> None:
+    """And not as a bad name, which `sub/` would be."""
+    unreadable = Item("sub/", 0, 0.0, problem="it can't be read: Permission denied")
+    source = FolderSource(tmp_path, lambda: iter([unreadable]))
+    with pytest.raises(PartlyFailed, match="sub/: it can't be read"):
+        moved(source, location.target(str(tmp_path / "target")))
