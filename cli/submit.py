@@ -47,7 +47,8 @@ def submit(
         show(loaded, plan, as_json=as_json, requests=False)
         return
     store = open_store(loaded.spec.store or session.home.store_url)
-    stores.remember(session.home, store.url)
+    store.create()
+    stores.remember(session.home, store.url)  # only what can be one
     for passed_over in plan.passed_over:
         output.warn(passed_over)
     told = (lambda _: None) if as_json else output.mention

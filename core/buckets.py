@@ -56,6 +56,13 @@ class Buckets(ABC):
     def open(self, name: str) -> BucketApi:
         """Return a bucket without asking whether it is there."""
 
+    def environ(self) -> Mapping[str, str]:
+        """Return variables by which a process of this machine is known as we are, if it needs any.
+
+        For processes alone: they hold credentials.
+        """
+        return {}
+
     @abstractmethod
     def create(self, name: str, wish: BucketWish) -> BucketInfo:
         """Create a bucket, or bring one of ours to what is wished; verified by reading it back.

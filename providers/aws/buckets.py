@@ -14,7 +14,7 @@ from llmcloud.providers.aws.settings import Settings, is_ours, seen
 from llmcloud.runtime.errors import Conflict, NotFound, PermissionDenied, StoreGone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from llmcloud.runtime.bucket_api import BucketApi
 
@@ -35,6 +35,17 @@ class S3Buckets(Buckets):
 
     def open(self, name: str) -> BucketApi:
         return S3Bucket(self._account, name, functools.partial(self._make, name))
+
+    def environ(self) -> Mapping[str, str]:
+        found = self._account.provider()()
+        known = {
+            "AWS_ACCESS_KEY_ID": found["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": found["secret_access_key"],
+            "AWS_SESSION_TOKEN": found.get("token"),
+            "AWS_REGION": self._account.region,
+            "AWS_ENDPOINT_URL_S3": self._account.endpoint,
+        }
+        return {name: value for name, value in known.items() if value}
 
     def create(self, name: str, wish: BucketWish) -> BucketInfo:
         url = f"s3://{name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.buckets import OURS, BucketInfo, Buckets, BucketWish
@@ -23,7 +24,7 @@ from llmcloud.runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from llmcloud.runtime.bucket_api import BucketApi
 
@@ -46,6 +47,9 @@ class AzureBuckets(Buckets):
     def open(self, name: str) -> BucketApi:
         account, container = self._parts(name)
         return AzureBucket(account, container, functools.partial(self._make, name))
+
+    def environ(self) -> Mapping[str, str]:
+        return {"AZURE_USE_AZURE_CLI": "true"} if shutil.which("az") else {}
 
     def create(self, name: str, wish: BucketWish) -> BucketInfo:
         account, _, container = name.partition("/")

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from llmcloud.core import registry
 from llmcloud.core.errors import Problem
 from llmcloud.core.provider import Compute, Finding, Machine, MachineState, Offer, Request
 from llmcloud.providers.local import doctor, leftovers, machine
@@ -214,16 +215,19 @@ class Local(Compute):
 def _environ(job: Job) -> dict[str, str]:
     """Return a node's environment; `python` is there even where only llmcloud's own has one.
 
-    A job whose store or data is a bucket gets the variables by which that cloud knows us: what a
-    machine's own role is in a cloud.
+    A job whose store or data is a bucket gets what that cloud knows us by: what a machine's own
+    role is in a cloud.
     """
     urls = (job.store, *(each.source for each in job.task.data))
-    clouds = tuple(name for url in urls for name in CLOUDS.get(url.partition("://")[0], ()))
+    schemes = {url.partition("://")[0] for url in urls} & CLOUDS.keys()
+    clouds = tuple(name for scheme in schemes for name in CLOUDS[scheme])
     environ = {
         name: value
         for name, value in os.environ.items()
         if name in INHERITED or (clouds and name.startswith(clouds))
     }
+    for scheme in schemes:  # profiles and sign-ons, which only the SDKs know
+        environ = {**registry.buckets(scheme).environ(), **environ}
     own = str(Path(sys.executable).parent)
     environ["PATH"] = os.pathsep.join((environ.get("PATH", os.defpath), own))
     if sys.platform == "linux":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import eventually
+from tests.e2e.conftest import contains, eventually
 from tests.rig.buckets import BUCKETS
 
 if TYPE_CHECKING:
@@ -95,3 +95,25 @@ def test_the_same_code_is_not_sent_to_a_bucket_again(cloud: Cloud) -> None:
     assert "uploading code" in first.err
     assert second.code == 0, second.err
     assert "uploading" not in second.err
+
+
+@pytest.mark.parametrize("cloud", CLOUDS[:1], indirect=True)
+def test_a_profile_is_enough_for_a_job_on_this_machine(cloud: Cloud) -> None:
+    """…whose nodes have no SDK to read it; and its keys are written nowhere."""
+    bench, path = cloud.bench, cloud.job()
+    secret = "a-secret-of-the-profile"
+    profile = f"[default]\naws_access_key_id = id\naws_secret_access_key = {secret}\n"
+    (bench.root / "credentials").write_text(profile)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del bench.environ[name]
+    bench.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(bench.root / "credentials")
+    done = bench.cli("submit", path)
+    assert done.code == 0, done.err
+    assert contains([bench.home], secret) == []
+
+
+@pytest.mark.parametrize("cloud", CLOUDS[:1], indirect=True)
+def test_a_store_that_can_be_none_is_not_remembered(cloud: Cloud) -> None:
+    bench = cloud.bench
+    assert bench.cli("submit", cloud.job(), "--set", "store=s3://My_Store").code != 0
+    assert "My_Store" not in bench.cli("list").err
