@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.runtime.bucket_api import PATIENCE, BucketApi
+from llmcloud.runtime.bucket_api import BucketApi, connection_options
 from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from obstore.store import AzureConfig, ClientConfig, GCSCredential, S3Config
+    from obstore.store import AzureConfig, GCSCredential, S3Config
 
 FIX = "Let the machine's own role read and write the bucket; locally, set the cloud's variables."
 
@@ -43,13 +43,6 @@ class _Ambient(BucketApi):
         found = (os.environ.get(name, "") for name in self.endpoints)
         return next((each.rstrip("/") for each in found if each), "")
 
-    def _options(self, max_retries: int) -> dict[str, Any]:
-        client: ClientConfig = {
-            **PATIENCE,
-            "allow_http": self._endpoint().startswith("http:"),
-        }
-        return {"client_options": client, "retry_config": {"max_retries": max_retries}}
-
 
 class _S3(_Ambient):
     endpoints = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
@@ -66,7 +59,7 @@ class _S3(_Ambient):
             virtual_hosted_style_request=not endpoint and "." not in self.name,
             checksum_algorithm="CRC64NVME",
             unsigned_payload=True,
-            **self._options(max_retries),
+            **connection_options(endpoint, max_retries),
         )
 
 
@@ -79,12 +72,12 @@ class _Gcs(_Ambient):
 
         endpoint = self._endpoint()
         if not endpoint:
-            return GCSStore(self.name, **self._options(max_retries))
+            return GCSStore(self.name, **connection_options(endpoint, max_retries))
         return GCSStore(  # Google's SDK needs no credentials there, either
             self.name,
             base_url=endpoint,
             credential_provider=_nobody,
-            **self._options(max_retries),
+            **connection_options(endpoint, max_retries),
         )
 
 
@@ -100,8 +93,12 @@ class _Azure(_Ambient):
         from obstore.store import AzureStore
 
         account, _, container = self.name.partition("/")
-        options = self._options(max_retries)
-        return AzureStore(container, account_name=account, config=self._own(account), **options)
+        return AzureStore(
+            container,
+            account_name=account,
+            config=self._own(account),
+            **connection_options(self._endpoint(), max_retries),
+        )
 
     def _endpoint(self) -> str:
         return _connection().get("BlobEndpoint", "").rstrip("/") or super()._endpoint()

@@ -5,6 +5,7 @@ Bytes that fit one request go through obstore, which is the same for every cloud
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from obstore import PutResult
     from obstore.store import ClientConfig
@@ -22,11 +23,13 @@ PARTS_MAX = 10_000
 # Of obstore with one request; the last is a part of 8 MiB at 30 kB/s.
 PATIENCE: ClientConfig = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "5m"}
 LOG_TAG = {"llmcloud": "log"}  # of objects that a bucket may expire by itself
+CRC32C = "crc32c"  # metadata: Azure allows letters and digits only
+_HEX = re.compile("[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part that the service has; digests are in hexadecimal, None where it tells none."""
+    """A part that the service has; `md5` is in hexadecimal. A digest it does not tell is None."""
 
     size: int
     md5: str | None = None
@@ -126,3 +129,24 @@ def part_bytes(size: int) -> int:
     mib = 1 << 20
     needed = -(-size // PARTS_MAX)
     return max(PART_BYTES, -(-needed // mib) * mib)
+
+
+def crc32c_metadata(crc32c: int) -> dict[str, str]:
+    """Return the metadata that keep a digest with its object."""
+    return {CRC32C: f"{crc32c:08x}"}
+
+
+def crc32c_in(metadata: Mapping[str, str]) -> int | None:
+    """Return the digest that an object's metadata keep, or None."""
+    text = metadata.get(CRC32C, "")
+    return int(text, 16) if _HEX.fullmatch(text) else None  # other programs write what they like
+
+
+def connection_options(
+    endpoint: str, max_retries: int, authority: bytes | None = None
+) -> dict[str, Any]:
+    """Return what all of obstore's stores are opened with; `authority` is a certificate."""
+    client: ClientConfig = {**PATIENCE, "allow_http": endpoint.startswith("http:")}
+    if authority:
+        client["root_certificate"] = authority
+    return {"client_options": client, "retry_config": {"max_retries": max_retries}}

@@ -21,7 +21,7 @@ from llmcloud.core.stores import open_store
 from llmcloud.core.sync import Options, Summary, sync
 from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.errors import PartlyFailed
-from llmcloud.runtime import bucket, bucket_api
+from llmcloud.runtime import bucket_api, bucket_requests
 from llmcloud.runtime.bucket import BucketStore
 from llmcloud.runtime.bucket_api import PART_BYTES
 from llmcloud.runtime.errors import (
@@ -132,7 +132,7 @@ def cloud(
 ) -> Iterator[Cloud]:
     emulator = emulators.get(wire.rig.emulator)
     monkeypatch.setattr(retry, "BACKOFF_S", 0.001)
-    monkeypatch.setattr(bucket, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(bucket_requests, "BACKOFF_S", 0.001)
     monkeypatch.setitem(bucket_api.PATIENCE, "read_timeout", "1s")
     monkeypatch.setitem(bucket_api.PATIENCE, "timeout", "2s")
     for name in wire.patience:
