@@ -117,6 +117,15 @@ def wrong_region(url: str) -> InvalidRequest:
     )
 
 
+def not_as_sent(url: str, key: str) -> Conflict:
+    """Return what to raise for an object that has another digest than its parts together."""
+    return Conflict(
+        "The object is not what was sent: its digest is another.",
+        where=f"{url}, {key}",
+        fix="Send it again.",
+    )
+
+
 def _reason(text: str) -> str:
     """Return the first line of what obstore says, without what it says for its own developers."""
     line = text.split("\n", 1)[0].split(" - ", 1)[-1]

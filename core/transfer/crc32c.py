@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,16 @@ def combined(parts: Iterable[tuple[int, int]]) -> int:
     for digest, size in parts:
         whole = _times(_shift(size), whole) ^ digest
     return whole
+
+
+def base64_of(crc32c: int) -> str:
+    """Return a digest as S3 and Google write it."""
+    return base64.b64encode(crc32c.to_bytes(BITS // 8, "big")).decode()
+
+
+def from_base64(text: str) -> int:
+    """Return a digest that S3 or Google has written."""
+    return int.from_bytes(base64.b64decode(text), "big")
 
 
 @cache

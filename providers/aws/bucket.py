@@ -11,19 +11,25 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from llmcloud.core.transfer.crc32c import base64_of, from_base64
 from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
 from llmcloud.providers.aws.region import region_of
-from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
-from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
+from llmcloud.runtime.bucket_api import (
+    BucketApi,
+    Part,
+    PartUpload,
+    connection_options,
+    crc32c_in,
+    crc32c_metadata,
+)
+from llmcloud.runtime.bucket_errors import not_as_sent
+from llmcloud.runtime.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from obstore.store import ClientConfig
-
     from llmcloud.providers.aws.credentials import Account
 
-CRC32C = "crc32c"
 # How S3s that know no CRC32C of whole objects say so.
 REFUSALS = {"InvalidRequest", "InvalidArgument", "NotImplemented"}
 WITH_DIGEST = {"ChecksumAlgorithm": "CRC32C", "ChecksumType": "FULL_OBJECT"}
@@ -53,12 +59,6 @@ class S3Bucket(BucketApi):
 
         account = self._account
         provider = account.provider()  # before anything is sent
-        options: ClientConfig = {
-            **PATIENCE,
-            "allow_http": account.endpoint.startswith("http:"),
-        }
-        if account.authority:
-            options["root_certificate"] = account.authority
         # What is left out here, obstore takes from variables that the SDK doesn't know.
         return S3Store(
             self.name,
@@ -67,9 +67,8 @@ class S3Bucket(BucketApi):
             skip_signature=False,
             checksum_algorithm="CRC64NVME",
             unsigned_payload=True,
-            client_options=options,
-            retry_config={"max_retries": max_retries},
             credential_provider=provider,
+            **connection_options(account.endpoint, max_retries, account.authority),
         )
 
     def create(self) -> None:
@@ -85,7 +84,7 @@ class S3Bucket(BucketApi):
             except ClientError as error:
                 if code_of(error) not in REFUSALS:
                     raise
-                kept = {CRC32C: f"{whole_crc32c():08x}"}
+                kept = crc32c_metadata(whole_crc32c())
                 made = client.create_multipart_upload(Bucket=self.name, Key=key, Metadata=kept)
                 return S3Upload(self, client, key, made["UploadId"], time.time(), False)
             return S3Upload(self, client, key, made["UploadId"], time.time(), True)
@@ -162,7 +161,7 @@ class S3Upload(PartUpload):
 
     def put(self, number: int, data: bytes, crc32c: int) -> None:
         if self.has_digest:
-            digest = {"ChecksumCRC32C": _encoded(crc32c)}
+            digest = {"ChecksumCRC32C": base64_of(crc32c)}
         else:
             md5 = hashlib.md5(data, usedforsecurity=False).digest()
             digest = {"ContentMD5": base64.b64encode(md5).decode()}
@@ -176,7 +175,7 @@ class S3Upload(PartUpload):
         from botocore.exceptions import ClientError
 
         parts = [{"PartNumber": n, "ETag": self._etags[n]} for n in range(1, count + 1)]
-        digest = {"ChecksumCRC32C": _encoded(crc32c), "ChecksumType": "FULL_OBJECT"}
+        digest = {"ChecksumCRC32C": base64_of(crc32c), "ChecksumType": "FULL_OBJECT"}
         with translated(self.bucket.url, self.key):
             try:
                 made = self.client.complete_multipart_upload(
@@ -186,23 +185,16 @@ class S3Upload(PartUpload):
                 )
             except ClientError as error:
                 if code_of(error) == "BadDigest":
-                    raise self._another() from error
+                    raise not_as_sent(self.bucket.url, self.key) from error
                 raise
         if "ETag" not in made:
             raise Unavailable("What answered is not S3.", where=self.bucket.url)
         if self._kept(made) not in {None, crc32c}:
-            raise self._another()
+            raise not_as_sent(self.bucket.url, self.key)
 
     def abort(self) -> None:
         with contextlib.suppress(NotFound), translated(self.bucket.url, self.key):
             self.client.abort_multipart_upload(**self._named)
-
-    def _another(self) -> Conflict:
-        return Conflict(
-            "The object is not what was sent: its digest is another.",
-            where=f"{self.bucket.url}, {self.key}",
-            fix="Send it again.",
-        )
 
     def _kept(self, made: dict[str, Any]) -> int | None:
         """Return the digest that the object now has beside it."""
@@ -210,8 +202,7 @@ class S3Upload(PartUpload):
             return _whole_crc32c(made)
         with translated(self.bucket.url, self.key):
             found = self.client.head_object(Bucket=self.bucket.name, Key=self.key)
-        text = found["Metadata"].get(CRC32C)
-        return int(text, 16) if text else None
+        return crc32c_in(found["Metadata"])
 
     @property
     def _named(self) -> dict[str, str]:
@@ -227,8 +218,4 @@ def _crc32c(encoded: str | None) -> int | None:
     """Return a digest as S3 writes it; None for one of the parts' digests, which has a suffix."""
     if not encoded or "-" in encoded:
         return None
-    return int.from_bytes(base64.b64decode(encoded), "big")
-
-
-def _encoded(crc32c: int) -> str:
-    return base64.b64encode(crc32c.to_bytes(4, "big")).decode()
+    return from_base64(encoded)

@@ -16,17 +16,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from llmcloud.core.transfer.crc32c import combined
 from llmcloud.providers.azure.errors import NO_CREDENTIALS_FIX, code_of, translated
 from llmcloud.runtime.azure_names import refusal
-from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
-from llmcloud.runtime.errors import Conflict, NotFound
+from llmcloud.runtime.bucket_api import (
+    BucketApi,
+    Part,
+    PartUpload,
+    connection_options,
+    crc32c_in,
+    crc32c_metadata,
+)
+from llmcloud.runtime.bucket_errors import not_as_sent
+from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from obstore.store import ClientConfig
-
     from llmcloud.providers.azure.credentials import Account
 
-CRC32C = "crc32c"
 ID_SIZE = 32  # as those that obstore makes: all ids that wait beside a blob must be of one length
 BLOCK = re.compile(r"llmcloud([0-9a-f]{4})([0-9a-f]{8})-*")
 
@@ -48,12 +53,6 @@ class AzureBucket(BucketApi):
         from obstore.store import AzureStore
 
         account = self._account
-        options: ClientConfig = {
-            **PATIENCE,
-            "allow_http": account.endpoint.startswith("http:"),
-        }
-        if account.authority:
-            options["root_certificate"] = account.authority
         # What is left out here, obstore may take from variables that Azure's tools don't know.
         return AzureStore(
             self.name,
@@ -64,9 +63,8 @@ class AzureBucket(BucketApi):
             use_fabric_endpoint=False,
             skip_signature=False,
             disable_tagging=False,
-            client_options=options,
-            retry_config={"max_retries": max_retries},
             credential_provider=account.provider(),
+            **connection_options(account.endpoint, max_retries, account.authority),
         )
 
     def refuses(self, key: str) -> str:
@@ -94,8 +92,7 @@ class AzureBucket(BucketApi):
     def crc32c(self, key: str) -> int | None:
         with translated(self.url, key):
             found = self._blob(key).get_blob_properties()
-        text = found.metadata.get(CRC32C)
-        return int(text, 16) if text else None
+        return crc32c_in(found.metadata)
 
     def _unfinished_of(self, key: str, created_at: Any) -> Iterator[PartUpload]:
         started_at = created_at.timestamp() if created_at else time.time()
@@ -161,17 +158,13 @@ class AzureUpload(PartUpload):
         self._check()
         blocks = [self._blocks[number] for number in range(1, count + 1)]
         if combined((each.crc32c, each.size) for each in blocks) != crc32c:
-            raise Conflict(
-                "The object is not what was sent: its digest is another.",
-                where=f"{self._url}, {self.key}",
-                fix="Send it again.",
-            )
+            raise not_as_sent(self._url, self.key)
         with translated(self._url, self.key):
             # By default the newest of an id is taken, or else what was committed already: so a
             # request that is sent again does no harm.
             self._blob.commit_block_list(
                 [BlobBlock(each.id) for each in blocks],
-                metadata={CRC32C: f"{crc32c:08x}"},
+                metadata=crc32c_metadata(crc32c),
                 validate_content=True,
             )
 

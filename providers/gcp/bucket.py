@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import time
@@ -11,16 +10,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
+from llmcloud.core.transfer.crc32c import base64_of, from_base64
 from llmcloud.providers.gcp.errors import NO_CREDENTIALS_FIX
 from llmcloud.providers.gcp.xml_api import XmlApi, text
-from llmcloud.runtime.bucket_api import PATIENCE, BucketApi, Part, PartUpload
-from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
+from llmcloud.runtime.bucket_api import BucketApi, Part, PartUpload, connection_options
+from llmcloud.runtime.bucket_errors import not_as_sent
+from llmcloud.runtime.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from obstore import PutResult
-    from obstore.store import ClientConfig
 
     from llmcloud.providers.gcp.credentials import Account
 
@@ -49,20 +49,16 @@ class GcsBucket(BucketApi):
 
         account = self.account
         provider = account.provider()
-        options: ClientConfig = {
-            **PATIENCE,
-            "allow_http": account.endpoint.startswith("http:"),
-        }
+        options = connection_options(account.endpoint, max_retries)
         if account.payer:
-            options["default_headers"] = {"x-goog-user-project": account.payer}
+            options["client_options"]["default_headers"] = {"x-goog-user-project": account.payer}
         # What is left out here, obstore takes from variables that the SDK doesn't know.
         return GCSStore(
             self.name,
             base_url=account.endpoint,
             skip_signature=False,
-            client_options=options,
-            retry_config={"max_retries": max_retries},
             credential_provider=provider,
+            **options,
         )
 
     def create(self) -> None:
@@ -122,8 +118,7 @@ class GcsUpload(PartUpload):
 
     def put(self, number: int, data: bytes, crc32c: int) -> None:
         query = {"partNumber": str(number), "uploadId": self.id}
-        digest = base64.b64encode(crc32c.to_bytes(4, "big")).decode()
-        headers = {HASH: f"crc32c={digest}"}
+        headers = {HASH: f"crc32c={base64_of(crc32c)}"}
         sent = self.xml.ask("PUT", self.key, query, CREATE, data=data, headers=headers)
         etag = sent.headers.get("ETag")
         if not etag:
@@ -146,11 +141,7 @@ class GcsUpload(PartUpload):
         )
         text(self.xml.document(made), "ETag")
         if (_said(made.headers) or self.bucket.crc32c(self.key)) != crc32c:
-            raise Conflict(
-                "The object is not what was sent: its digest is another.",
-                where=f"{self.bucket.url}, {self.key}",
-                fix="Send it again.",
-            )
+            raise not_as_sent(self.bucket.url, self.key)
 
     def abort(self) -> None:
         with contextlib.suppress(NotFound):
@@ -161,4 +152,4 @@ def _said(headers: Any) -> int | None:
     """Return the digest that an answer's headers tell of the object."""
     pairs = (each.strip().partition("=") for each in headers.get(HASH, "").split(","))
     found = next((digest for kind, _, digest in pairs if kind == "crc32c"), None)
-    return int.from_bytes(base64.b64decode(found), "big") if found else None
+    return from_base64(found) if found else None
