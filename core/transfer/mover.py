@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmcloud.core.transfer.sides import Item
 
 SMALL_BYTES = 1 << 20
+GRACE_S = 5.0
 BATCH = 16  # small items that one thread moves in a row: handing over costs as much as sending
 
 
@@ -33,9 +34,15 @@ class Mover(Route):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Move what is added meanwhile; raises what stopped all of it."""
-        with self.pool.running():
-            yield
-            self._flush()
+        try:
+            with self.pool.running():
+                yield
+                self._flush()
+        except Exception:
+            if self.pool.await_end(GRACE_S):  # or else a thread may still write there
+                for ends in list(self.open_ends):
+                    ends.close()
+            raise
 
     def add(self, item: Item, doubt: Item | None = None) -> None:
         """Move an item, unless its digest is that of `doubt`, which is there already."""

@@ -72,6 +72,7 @@ class _Parts:
             if self._doubt and self._route.is_equal(self._item, self._doubt):
                 self._route.meter.forget(self._item.size)
                 raise _Over
+            self._route.open_ends.add(self._ends)
             self._reader = self._route.source.open(self._item)
             self._ends.callback(self._reader.close)
             self._begin()
@@ -128,6 +129,7 @@ class _Parts:
             return not self._left
 
     def _close(self) -> None:
+        self._route.open_ends.discard(self._ends)
         with self._ends, self._route.noting(self._item):
             if not self._is_over:
                 self._complete()

@@ -31,7 +31,8 @@ class Pool:
         self.stopped = threading.Event()
         self.pace = Pace(max(threads))
         self._lanes = [_Lane(each, queue.Queue(each * WAITING)) for each in threads]
-        self._ended: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._ended = 0
         self._failure: BaseException | None = None
 
     def add(self, work: Callable[[], None], lane: int = 0) -> None:
@@ -48,10 +49,18 @@ class Pool:
         for lane in self._lanes:
             for _ in range(lane.started):
                 self._put(lane, None)
-        for lane in self._lanes:
-            for _ in range(lane.started):
-                self._ended.get()
+        self.await_end()
         self._raise()
+
+    def await_end(self, timeout_s: float | None = None) -> bool:
+        """Wait for all threads to end; tells whether they have, within a time of waiting for one."""
+        while self._ended < sum(lane.started for lane in self._lanes):
+            try:
+                self._ends.get(timeout=timeout_s)
+            except queue.Empty:
+                return False
+            self._ended += 1
+        return True
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -93,7 +102,7 @@ class Pool:
             self._failure = self._failure or failure
             self.stopped.set()
         finally:
-            self._ended.put(None)
+            self._ends.put(None)
 
 
 @dataclass

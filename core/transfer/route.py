@@ -46,6 +46,7 @@ class Route:
 
     def __post_init__(self) -> None:
         self.pool = Pool(*THREADS)
+        self.open_ends: set[contextlib.ExitStack] = set()  # of what is moved in parts
         self._lock = threading.Lock()
 
     def tried(self, request: Callable[[], Done]) -> Done:

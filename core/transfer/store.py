@@ -74,9 +74,10 @@ class StoreTarget(Target):
         yield from _joined(itertools.chain(both, items), there, extras=extras)
 
     def is_same(self, item: Item, there: Item) -> bool:
-        return (
-            item.size == there.size and max(item.modified_at, item.changed_at) <= there.modified_at
-        )
+        changed_at = max(item.modified_at, item.changed_at)
+        if item.size != there.size or changed_at > there.modified_at:
+            return False
+        return changed_at < there.modified_at or not item.version  # objects' may be whole seconds
 
     def crc32c(self, there: Item) -> int | None:
         return self.store.crc32c(self.prefix + there.name)

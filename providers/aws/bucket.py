@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from llmcloud.core.transfer.crc32c import base64_of, from_base64
-from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, code_of, translated
+from llmcloud.providers.aws.codes import NO_CREDENTIALS_FIX
+from llmcloud.providers.aws.errors import code_of, translated
 from llmcloud.providers.aws.region import region_of
 from llmcloud.runtime.bucket_api import (
     BucketApi,

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.endpoint import is_endpoint
-from llmcloud.providers.aws.errors import NO_CREDENTIALS_FIX, translated
+from llmcloud.providers.aws.codes import NO_CREDENTIALS_FIX
+from llmcloud.providers.aws.errors import translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:

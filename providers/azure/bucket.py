@@ -14,7 +14,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmcloud.core.transfer.crc32c import combined
-from llmcloud.providers.azure.errors import NO_CREDENTIALS_FIX, code_of, translated
+from llmcloud.providers.azure.codes import NO_CREDENTIALS_FIX
+from llmcloud.providers.azure.errors import code_of, translated
 from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import (
     BucketApi,

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from llmcloud.core.endpoint import is_endpoint
-from llmcloud.providers.azure.errors import NO_CREDENTIALS_FIX, translated
+from llmcloud.providers.azure.codes import NO_CREDENTIALS_FIX
+from llmcloud.providers.azure.errors import translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:

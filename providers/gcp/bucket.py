@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from llmcloud.core.transfer.crc32c import base64_of, from_base64
-from llmcloud.providers.gcp.errors import NO_CREDENTIALS_FIX
+from llmcloud.providers.gcp.codes import NO_CREDENTIALS_FIX
 from llmcloud.providers.gcp.xml_api import XmlApi, text
 from llmcloud.runtime.bucket_api import BucketApi, Part, PartUpload, connection_options
 from llmcloud.runtime.bucket_errors import not_as_sent

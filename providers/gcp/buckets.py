@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.buckets import OURS, BucketInfo, Buckets, BucketWish
 from llmcloud.providers.gcp import settings
 from llmcloud.providers.gcp.bucket import GcsBucket
+from llmcloud.providers.gcp.codes import DELETED, INSERTED, LISTED
 from llmcloud.providers.gcp.credentials import Account
-from llmcloud.providers.gcp.errors import DELETED, INSERTED, LISTED, reason_of, translated
+from llmcloud.providers.gcp.errors import reason_of, translated
 from llmcloud.runtime.errors import Conflict, NotFound, Unavailable
 
 if TYPE_CHECKING:

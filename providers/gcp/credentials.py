@@ -10,7 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.endpoint import is_endpoint
-from llmcloud.providers.gcp.errors import NO_PROJECT_FIX, translated
+from llmcloud.providers.gcp.codes import NO_PROJECT_FIX
+from llmcloud.providers.gcp.errors import translated
 from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:

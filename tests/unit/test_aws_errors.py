@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmcloud.providers.aws.bucket import S3Bucket
+from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.credentials import Account
-from llmcloud.providers.aws.errors import CODES, translated
+from llmcloud.providers.aws.errors import translated
 from llmcloud.runtime.errors import (
     Conflict,
     CredentialsError,

@@ -13,8 +13,9 @@ from tests.rig.entra import Entra, entra
 
 from llmcloud.core.buckets import BucketWish
 from llmcloud.providers.azure.buckets import AzureBuckets
+from llmcloud.providers.azure.codes import CODES
 from llmcloud.providers.azure.credentials import Account
-from llmcloud.providers.azure.errors import CODES, translated
+from llmcloud.providers.azure.errors import translated
 from llmcloud.providers.azure.settings import AccountSettings
 from llmcloud.runtime.errors import (
     Conflict,

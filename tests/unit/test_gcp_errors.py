@@ -13,8 +13,8 @@ import pytest
 from llmcloud.core.buckets import BucketWish
 from llmcloud.providers.gcp.bucket import GcsBucket
 from llmcloud.providers.gcp.buckets import GcsBuckets
+from llmcloud.providers.gcp.codes import CODES
 from llmcloud.providers.gcp.credentials import Account
-from llmcloud.providers.gcp.errors import CODES
 from llmcloud.runtime.errors import (
     Conflict,
     CredentialsError,

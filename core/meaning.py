@@ -1,0 +1,46 @@
+"""What a vendor's code means, as a Failure: the form of every provider's tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from llmcloud.runtime.errors import Conflict, Failure, NotFound, StoreGone, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Meaning(NamedTuple):
+    """What a code says; both texts may name the bucket's {url} and what the provider gives."""
+
+    kind: type[Failure]
+    what: str
+    fix: str = ""
+
+    def failure(self, url: str, key: str = "", **given: object) -> Failure:
+        """Return what to raise for a bucket, or an object in it."""
+        where = f"{url}, {key}" if key else url
+        what, fix = (text.format(url=url, **given) for text in (self.what, self.fix))
+        return self.kind(what, where=where, fix=fix)
+
+
+GONE = Meaning(
+    StoreGone,
+    "There is no such bucket (any more).",
+    "Make it with: llmcloud buckets create {url}. What was only in it is gone.",
+)
+NOT_EMPTY = Meaning(
+    Conflict,
+    "The bucket is not empty.",
+    "Add --force to delete all that is in it, old versions too.",
+)
+NO_OBJECT = Meaning(NotFound, "There is no such object.")
+NO_UPLOAD = Meaning(NotFound, "The upload is no more.")
+CHANGED = Meaning(Conflict, "The object is no longer what was read.")
+DAMAGED = Meaning(Unavailable, "Bytes were damaged on their way ({code}).")
+
+
+def by_class(meanings: Mapping[str, Meaning], error: BaseException) -> Meaning | None:
+    """Return what an exception means by the name of its class, or the nearest of its bases."""
+    found = (meanings.get(base.__name__) for base in type(error).__mro__)
+    return next(filter(None, found), None)
