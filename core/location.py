@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-import glob
 import os
 import re
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote, unquote_to_bytes
 
 from llmcloud.core.errors import UsageError
-from llmcloud.core.ignore import Patterns, ignoring, walk
+from llmcloud.core.selection import selected_files, selected_objects
 from llmcloud.core.stores import open_bucket
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
-from llmcloud.core.transfer.sides import Item
 from llmcloud.core.transfer.store import StoreSource, StoreTarget
-from llmcloud.runtime.errors import InvalidRequest, NotFound
+from llmcloud.runtime.errors import InvalidRequest
 from llmcloud.runtime.objects import PRIVATE, check_key, check_prefix
 from llmcloud.runtime.store import FileStore, split_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from llmcloud.core.transfer.sides import Source, Target
     from llmcloud.runtime.bucket import BucketStore
@@ -59,9 +55,9 @@ def source(text: str, exclude: Sequence[str] = (), default: ObjectStore | None =
     """
     place = _parse(text, default)
     if isinstance(place, Path):
-        return _local_source(place, exclude)
+        return selected_files(place, exclude)
     store, key = place
-    return _bucket_source(store, key, exclude)
+    return selected_objects(store, key, exclude)
 
 
 def target(text: str, default: ObjectStore | None = None) -> Target:
@@ -156,120 +152,6 @@ def _check_folder(path: Path) -> None:
 def _store_around(path: Path) -> FileStore | None:
     """Return the store that a folder lies in."""
     return next((FileStore(each) for each in path.parents if FileStore(each).is_there()), None)
-
-
-def _local_source(path: Path, exclude: Sequence[str]) -> FolderSource:
-    if path.is_file():
-        return FolderSource(
-            path.parent,
-            lambda: iter([_item(path.name, path.stat())]),
-            lambda name: name != path.name,
-        )
-    if path.is_dir():
-        find = functools.partial(_in_folder, path, exclude)
-        return FolderSource(path, find, ignoring(path, exclude))
-    if path.exists():
-        raise UsageError(f"{path} is neither a file nor a folder.")
-    if not glob.has_magic(str(path)):
-        raise NotFound(f"There is no file or folder {path}.")
-    base = _base(path.parts)
-    chosen = _chosen(path.parts[base:])
-    root = Path(*path.parts[:base])
-    excluded = ignoring(root, exclude)
-    return FolderSource(
-        root,
-        functools.partial(_matching, path, base, exclude),
-        lambda name: excluded(name) or not chosen(name),
-    )
-
-
-def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Item]:
-    for entry in walk(folder, exclude):
-        if entry.problem:
-            yield Item(entry.name, 0, 0.0, problem=entry.problem)
-        elif entry.is_link:
-            found = entry.path.stat()
-            if stat.S_ISREG(found.st_mode):
-                yield _item(entry.name, found)
-            else:
-                yield Item(entry.name, 0, 0.0, problem="it is a link to a folder")
-        else:
-            yield _item(entry.name, entry.stat)
-
-
-def _matching(pattern: Path, base: int, exclude: Sequence[str]) -> Iterator[Item]:
-    names = _chosen(pattern.parts[base:])
-    found = False
-    for item in _in_folder(Path(*pattern.parts[:base]), exclude):
-        if names(item.name):
-            found = True
-            yield item
-    if not found:
-        raise NotFound(f"Nothing matches {pattern}.")
-
-
-def _bucket_source(store: ObjectStore, key: str, exclude: Sequence[str]) -> Source:
-    folder = key.rstrip("/")
-    if glob.has_magic(folder):
-        parts = tuple(folder.split("/"))
-        base = _base(parts)
-        prefix = "/".join(parts[:base])
-        found = StoreSource(store, f"{prefix}/" if prefix else "")
-        return _Filtered(found, _chosen(parts[base:]), exclude)
-    if folder and not key.endswith("/") and store.exists(folder):
-        prefix, slash, name = folder.rpartition("/")
-        entry = store.head(folder)
-        item = Item(name, entry.size, entry.modified_at, 0.0, entry.version)
-        return _Single(store, prefix + slash, item)
-    return _Filtered(StoreSource(store, f"{folder}/" if folder else ""), lambda _: True, exclude)
-
-
-class _Single(StoreSource):
-    def __init__(self, store: ObjectStore, prefix: str, item: Item) -> None:
-        super().__init__(store, prefix)
-        self._item = item
-
-    def hides(self, name: str) -> bool:
-        return name != self._item.name
-
-    def items(self) -> Iterator[Item]:
-        yield self._item
-
-
-class _Filtered(StoreSource):
-    """Objects under a prefix, but for those that are not chosen."""
-
-    def __init__(
-        self, found: StoreSource, chosen: Callable[[str], bool], exclude: Sequence[str]
-    ) -> None:
-        super().__init__(found.store, found.prefix)
-        self._chosen, self._excluded = chosen, Patterns(exclude)
-
-    def hides(self, name: str) -> bool:
-        return self._excluded.match(name) or not self._chosen(name)
-
-    def items(self) -> Iterator[Item]:
-        found = False
-        for item in super().items():
-            if self._chosen(item.name) and not self._excluded.match(item.name):
-                found = True
-                yield item
-        if not found:
-            raise NotFound("There is nothing here.", where=self.url)
-
-
-def _base(parts: Sequence[str]) -> int:
-    """Return how many parts of a path come before its first wildcard."""
-    return next(number for number, part in enumerate(parts) if glob.has_magic(part))
-
-
-def _chosen(parts: Sequence[str]) -> Callable[[str], bool]:
-    """Return what tells whether a pattern names a file or a folder above it."""
-    return Patterns(["/" + "/".join(parts)]).match
-
-
-def _item(name: str, found: os.stat_result) -> Item:
-    return Item(name, found.st_size, found.st_mtime, found.st_ctime)
 
 
 def _place(store: ObjectStore, name: str) -> Place:
