@@ -121,10 +121,11 @@ def _consider(work: _Work, pair: tuple[Item, Item | None], options: Options) -> 
     mover = work.mover
     doubt = None
     if there and there.size == item.size:
-        if not options.checksum and mover.target.is_same(item, there):
+        same = None if options.checksum else mover.target.is_same(item, there)
+        if same:
             mover.meter.unchanged += 1
             return
-        if options.checksum or item.size > PART_BYTES:
+        if same is None or item.size > PART_BYTES:
             doubt = there
     if not options.dry_run:
         mover.add(item, doubt)

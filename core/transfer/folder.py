@@ -87,11 +87,8 @@ class FolderTarget(Target):
                     yield None, Item(name, 0, 0.0)
 
     def is_same(self, item: Item, there: Item) -> bool:
-        return (
-            item.size == there.size
-            and abs(item.modified_at - there.modified_at) < SAME_S
-            and item.changed_at <= there.changed_at
-        )
+        same_time = abs(item.modified_at - there.modified_at) < SAME_S
+        return same_time and item.changed_at <= there.changed_at
 
     def crc32c(self, there: Item) -> int | None:
         return _file_crc32c(f"{self.root}/{there.name}")

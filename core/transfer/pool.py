@@ -53,7 +53,7 @@ class Pool:
         self._raise()
 
     def await_end(self, timeout_s: float | None = None) -> bool:
-        """Wait for all threads to end; tells whether they have, within a time of waiting for one."""
+        """Wait for all threads to end, for each so long; tells whether they have."""
         while self._ended < sum(lane.started for lane in self._lanes):
             try:
                 self._ends.get(timeout=timeout_s)

@@ -117,8 +117,11 @@ class Target(ABC):
         """Yield each item with what is there under its name; with `extras` also all else there."""
 
     @abstractmethod
-    def is_same(self, item: Item, there: Item) -> bool:
-        """Tell whether size and times leave no doubt that `there` came of `item`."""
+    def is_same(self, item: Item, there: Item) -> bool | None:
+        """Tell whether the times of two that have one size say that `there` came of `item`.
+
+        None where they could mean either: the digests know.
+        """
 
     @abstractmethod
     def crc32c(self, there: Item) -> int | None:

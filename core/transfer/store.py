@@ -73,11 +73,11 @@ class StoreTarget(Target):
         there = _items(self.store, self.prefix)
         yield from _joined(itertools.chain(both, items), there, extras=extras)
 
-    def is_same(self, item: Item, there: Item) -> bool:
+    def is_same(self, item: Item, there: Item) -> bool | None:
         changed_at = max(item.modified_at, item.changed_at)
-        if item.size != there.size or changed_at > there.modified_at:
-            return False
-        return changed_at < there.modified_at or not item.version  # objects' may be whole seconds
+        if item.version and changed_at == there.modified_at:
+            return None  # an object's time may be cut to its second, in which much can happen
+        return changed_at <= there.modified_at
 
     def crc32c(self, there: Item) -> int | None:
         return self.store.crc32c(self.prefix + there.name)
