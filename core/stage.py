@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -182,6 +183,9 @@ def _bucket(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
     if data.mode == "mount":
         hint = "Use mode: copy, or mount the bucket yourself and name that folder"
         raise _refused(loaded, number, "a bucket can't be mounted on this machine", hint)
+    if glob.has_magic(data.source):
+        hint = "Name an object, or the folder of all that the job needs"
+        raise _refused(loaded, number, "a job fetches no patterns from a bucket", hint)
     try:
         next(location.source(data.source).items())
     except (NotFound, StoreGone) as failure:

@@ -155,3 +155,12 @@ def test_a_link_in_data_is_left_out_and_named(loaded: LoadedSpec, tmp_path: Path
     (tree,) = stage.data_trees(loaded)
     assert [each.name for each in tree.items] == ["a.txt", "b.txt"]
     assert "c.txt does not travel: it is a link." in tree.warnings[0]
+
+
+def test_a_pattern_in_a_bucket_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    """A node fetches an object or a folder; it would find nothing under the pattern itself."""
+    job = tmp_path / "job.yaml"
+    job.write_text("{name: a, run: 'true', data: [{source: 's3://bucket/*.bin', target: data}]}")
+    with pytest.raises(SpecError) as caught:
+        stage.data_trees(load(str(job), environ={"LLMCLOUD_HOME": str(tmp_path / "home")}))
+    assert "pattern" in caught.value.problems[0].message
