@@ -69,12 +69,14 @@ def pull(
     output.json_mode(as_json)
     from llmcloud.core import checkpoints
     from llmcloud.core.errors import UsageError
+    from llmcloud.core.location import check_folder
     from llmcloud.core.transfer.meter import Meter
 
     if step is not None and (latest or keep_watching):
         raise UsageError("--step names one checkpoint; --latest and --watch are others.")
     opened = OpenJob.find(job, store)
     target = Path(to)
+    check_folder(target)
     meter = Meter()
     with bar("pull", meter, quiet=as_json):
         if not keep_watching:

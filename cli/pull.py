@@ -24,10 +24,12 @@ def pull(
     output.json_mode(as_json)
     from llmcloud.cli.transfer import Asked, report, shown
     from llmcloud.core import outputs
+    from llmcloud.core.location import check_folder
     from llmcloud.core.transfer.meter import Meter
 
     opened = OpenJob.find(job, store)
     target, meter = Path(to or opened.id), Meter()
+    check_folder(target)
     asked = Asked("pulled", as_json=as_json)
     with shown(asked, meter):
         summary = outputs.pull(opened.store, opened.id, target, asked.options(meter, f"{target}/"))

@@ -64,7 +64,7 @@ def target(text: str, default: ObjectStore | None = None) -> Target:
     """Return where a person means to write: below a URL or a path, or a name in `default`."""
     found = _target(text, default)
     if isinstance(found, FolderTarget):
-        _check_folder(Path(found.root))
+        check_folder(Path(found.root))
     return found
 
 
@@ -142,7 +142,7 @@ def _folder_target(path: Path) -> FolderTarget:
     return FolderTarget(path, store.root / PRIVATE / "tmp", url)
 
 
-def _check_folder(path: Path) -> None:
+def check_folder(path: Path) -> None:
     """Raise UsageError when a folder can't be, as something else is in the way."""
     there = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
     if not there.is_dir():

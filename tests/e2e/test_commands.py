@@ -93,6 +93,16 @@ def test_a_checkpoint_is_listed_and_pulled_as_the_node_wrote_it(bench: Bench, tr
     assert json.loads(data)["step"] == 7
 
 
+@pytest.mark.parametrize("command", [("checkpoints", "pull"), ("pull",)])
+def test_nothing_is_pulled_into_a_file(
+    bench: Bench, trained: str, command: tuple[str, ...]
+) -> None:
+    (bench.root / "file").write_text("mine")
+    done = bench.cli(*command, trained, "--to", "file")
+    assert done.code == 2
+    assert "is no folder" in done.err
+
+
 def test_a_step_that_is_not_there_is_told_with_those_that_are(bench: Bench, trained: str) -> None:
     done = bench.cli("checkpoints", "pull", trained, "--step", "8")
     assert done.code == 9
