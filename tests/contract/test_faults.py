@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
+import string
 import time
-import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -140,7 +140,10 @@ def cloud(
     with FaultProxy(emulator.url, wire.implied) as proxy:
         for name, value in wire.environ(emulator, proxy.url).items():
             monkeypatch.setenv(name, value)
-        url = f"{wire.rig.scheme}://{wire.rig.name(f'llmcloud-{uuid.uuid4().hex[:12]}')}"
+        own = "".join(
+            random.choices(string.ascii_lowercase, k=12)
+        )  # no `003`, which faults look for
+        url = f"{wire.rig.scheme}://{wire.rig.name(f'llmcloud-{own}')}"
         open_store(url).create()
         proxy.clear()
         yield Cloud(wire, proxy, url, tmp_path)
