@@ -7,16 +7,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from llmcloud.core.transfer.meter import Meter
 
 
 @contextlib.contextmanager
-def bar(title: str, meter: Meter, *, quiet: bool = False) -> Iterator[None]:
-    """Show how far the transfer that a meter counts is, until it is over."""
+def bar(title: str, meter: Meter, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """Show how far the transfer that a meter counts is; yield what takes it away before the end."""
     if quiet or not sys.stderr.isatty():
-        yield
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import (
@@ -46,4 +46,4 @@ def bar(title: str, meter: Meter, *, quiet: bool = False) -> Iterator[None]:
     )
     with Shown(*columns, console=Console(stderr=True), transient=True) as shown:
         shown.add_task(title, total=None)
-        yield
+        yield shown.stop

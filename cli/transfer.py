@@ -14,7 +14,7 @@ from llmcloud.core.transfer.meter import Meter
 from llmcloud.core.transfer.route import Events
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from llmcloud.core.transfer.sides import Source, Target
 
@@ -34,13 +34,20 @@ class Asked:
     yes: bool = False
     as_json: bool = False
 
-    def options(self, meter: Meter, target_url: str) -> Options:
-        """Return it as the options of a sync."""
+    def options(
+        self, meter: Meter, target_url: str, hide: Callable[[], None] = lambda: None
+    ) -> Options:
+        """Return it as the options of a sync; `hide` takes the bar away before a question."""
+
+        def may_remove(names: Sequence[str]) -> bool:
+            hide()
+            return _may_remove(names, target_url, yes=self.yes)
+
         return Options(
             checksum=self.checksum,
             dry_run=self.dry_run,
             delete=self.delete,
-            may_remove=lambda names: _may_remove(names, target_url, yes=self.yes),
+            may_remove=may_remove,
             bytes_per_s=_rate(self.limit_rate),
             events=self._events(),
             meter=meter,
@@ -58,9 +65,8 @@ class Asked:
 def transfer(asked: Asked, source: Source, target: Target) -> None:
     """Run a sync and tell of it."""
     meter = Meter()
-    options = asked.options(meter, target.url)
-    with shown(asked, meter):
-        summary = sync(source, target, options)
+    with shown(asked, meter) as hide:
+        summary = sync(source, target, asked.options(meter, target.url, hide))
     report(asked, summary, target.url)
 
 
@@ -84,6 +90,9 @@ def report(asked: Asked, summary: Summary, url: str) -> None:
         return
     for name, reason in summary.left_out.items():
         output.warn(f"{name} was left out: {reason}")
+    if asked.dry_run:
+        for name in summary.removed:
+            output.mention(f"  {name} (to be removed)")
     would = "would be " if asked.dry_run else ""
     removed = f", {len(summary.removed):,} {would}removed" if summary.removed else ""
     output.say(
@@ -93,12 +102,12 @@ def report(asked: Asked, summary: Summary, url: str) -> None:
 
 
 @contextlib.contextmanager
-def shown(asked: Asked, meter: Meter) -> Iterator[None]:
-    """Show how far a transfer is while it runs."""
+def shown(asked: Asked, meter: Meter) -> Iterator[Callable[[], None]]:
+    """Show how far a transfer is while it runs; yield what hides it."""
     if not asked.as_json:
         try:
-            with bar(asked.verb.removesuffix("ed"), meter, quiet=asked.dry_run):
-                yield
+            with bar(asked.verb.removesuffix("ed"), meter, quiet=asked.dry_run) as hide:
+                yield hide
         except KeyboardInterrupt:
             output.say("Stopped. The same command goes on where this one ended.")
             raise
@@ -107,7 +116,7 @@ def shown(asked: Asked, meter: Meter) -> Iterator[None]:
     ticking = threading.Thread(target=_tick, args=(over, meter), daemon=True)
     ticking.start()
     try:
-        yield
+        yield lambda: None
     finally:
         over.set()
         ticking.join()
@@ -139,8 +148,8 @@ def _rate(text: str) -> float:
     from llmcloud.core.errors import UsageError
     from llmcloud.core.spec.units import Size, UnitError
 
-    if not text:
-        return 0
+    if not text or text.isdigit():
+        return float(text or 0)
     try:
         return Size.parse(text.removesuffix("/s")).bytes
     except UnitError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from llmcloud.core.selection import selected_files, selected_objects
 from llmcloud.core.stores import open_bucket
 from llmcloud.core.transfer.folder import FolderSource, FolderTarget
 from llmcloud.core.transfer.store import StoreSource, StoreTarget
-from llmcloud.runtime.errors import InvalidRequest
+from llmcloud.runtime.errors import InvalidRequest, NotFound
 from llmcloud.runtime.objects import PRIVATE, check_key, check_prefix
 from llmcloud.runtime.store import FileStore, split_bucket
 
@@ -55,6 +56,10 @@ def source(text: str, exclude: Sequence[str] = (), default: ObjectStore | None =
     """
     place = _parse(text, default)
     if isinstance(place, Path):
+        if default and "://" not in text and not glob.has_magic(text) and not place.exists():
+            raise NotFound(
+                f"Nothing is called {text}.", where=default.url, fix="llmcloud data list"
+            )
         return selected_files(place, exclude)
     store, key = place
     return selected_objects(store, key, exclude)

@@ -95,9 +95,9 @@ def translate(error: Exception, key: str, api: BucketApi) -> Failure:
 def gone(url: str) -> StoreGone:
     """Return what to raise for a bucket that is not there."""
     return StoreGone(
-        "There is no such bucket (any more).",
+        "There is no such bucket.",
         where=url,
-        fix=f"Make it with: llmcloud buckets create {url}. What was only in it is gone.",
+        fix=f"Check the name, or make it: llmcloud buckets create {url}",
     )
 
 

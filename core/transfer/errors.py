@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmcloud.runtime.errors import (
     CredentialsError,
     Failure,
+    InvalidRequest,
     PermissionDenied,
     StoreFull,
     StoreGone,
@@ -13,6 +14,7 @@ from llmcloud.runtime.errors import (
 )
 
 NAMED_FAILURES = 20
+RENAME = "Rename them, or leave them out with --exclude."
 
 
 class Damaged(Failure):
@@ -46,7 +48,9 @@ class PartlyFailed(Failure):
         super().__init__(
             f"{len(failed)} {noun} failed, {done} were transferred.\n" + "\n".join(named),
             where=where,
-            fix="Run the command again: what was transferred is not sent twice.",
+            fix=RENAME
+            if all(isinstance(failure, InvalidRequest) for failure in failed.values())
+            else "Run the command again: what was transferred is not sent twice.",
         )
 
 
