@@ -57,9 +57,13 @@ class Asked:
         if self.as_json:
             return Events(
                 lambda item: _emit(self.verb, name=item.name, size=item.size),
+                lambda name, reason: _emit("left_out", name=name, reason=reason),
                 lambda name, reason: _emit("failed", name=name, reason=reason),
             )
-        return Events(lambda item: output.mention(f"  {item.name}")) if self.dry_run else Events()
+        return Events(
+            (lambda item: output.mention(f"  {item.name}")) if self.dry_run else None,
+            lambda name, reason: output.warn(f"{name} is left out: {reason}"),
+        )
 
 
 def transfer(asked: Asked, source: Source, target: Target) -> None:
@@ -88,8 +92,6 @@ def report(asked: Asked, summary: Summary, url: str) -> None:
             }
         )
         return
-    for name, reason in summary.left_out.items():
-        output.warn(f"{name} was left out: {reason}")
     if asked.dry_run:
         for name in summary.removed:
             output.mention(f"  {name} (to be removed)")

@@ -106,12 +106,14 @@ class _Work:
             self.seen += 1
             if own and item.name.startswith(own):  # or each run would go one folder deeper
                 self.left_out[own] = "it is the target"
+                self.mover.events.left_out(own, "it is the target")
             elif item.problem.startswith(UNREADABLE):  # data that the user wants is missing
                 self.mover.note(item.name, Failure(item.problem))
             elif problem := target.refuse(item):
                 self.mover.note(item.name, InvalidRequest(problem))
             elif item.problem:
                 self.left_out[item.name] = item.problem
+                self.mover.events.left_out(item.name, item.problem)
             else:
                 yield item, there
 

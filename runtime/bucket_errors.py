@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.bucket_api import BucketApi
 
 STATUS = re.compile(r"non-2xx status code: (\d{3})")
+ODD = re.compile(r'[Pp]ath "(.*?)"[ :]', re.DOTALL)
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
 GONE = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"}
@@ -83,7 +84,12 @@ def translate(error: Exception, key: str, api: BucketApi) -> Failure:
     if status == 429 or code in THROTTLED or status == 503:
         return Throttled(f"The store asks for patience ({code or status}).", where=where)
     if isinstance(error, known.InvalidPathError | ValueError):
-        return InvalidRequest("A name in it can't be handled: it has an odd part.", where=where)
+        named = ODD.search(text)
+        return InvalidRequest(
+            "A name in it can't be handled: it has an odd part.",
+            where=f"{api.url}, {named[1]!r}" if named else where,
+            fix="Rename or delete it with the cloud's own tools.",
+        )
     if status == 416:
         return PastEnd("The object is shorter than that.", where=where)
     if 400 <= status < 500 and status != 408 and code not in PASSING:

@@ -25,6 +25,10 @@ class OutOfSpace(Unavailable):
     """The disk that is written to is full."""
 
 
+class NoAnswer(Unavailable):
+    """One request after the other was given up, and none went well: so would the rest."""
+
+
 class Changed(Failure):
     """A file or object changed while it was read."""
 
@@ -40,7 +44,8 @@ class PartlyFailed(Failure):
     def __init__(self, failed: dict[str, Failure], done: int, where: str) -> None:
         self.failed = {name: failure.what for name, failure in failed.items()}
         named = [
-            f"{name}: {reason}" for name, reason in sorted(self.failed.items())[:NAMED_FAILURES]
+            f"{printable(name)}: {reason}"
+            for name, reason in sorted(self.failed.items())[:NAMED_FAILURES]
         ]
         if len(failed) > NAMED_FAILURES:
             named.append(f"… and {len(failed) - NAMED_FAILURES} more; --json names them all")
@@ -55,5 +60,5 @@ class PartlyFailed(Failure):
 
 
 # These meet every file alike: the rest need not be tried.
-FATAL = (CredentialsError, PermissionDenied, StoreFull, StoreGone, OutOfSpace)
+FATAL = (CredentialsError, PermissionDenied, StoreFull, StoreGone, OutOfSpace, NoAnswer)
 PASSING = (Throttled, Unavailable)

@@ -17,7 +17,7 @@ from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 from llmcloud.core.transfer.space import needing_space
 from llmcloud.runtime.checkpoints.manifest import is_safe
 from llmcloud.runtime.digests import READ_BYTES
-from llmcloud.runtime.errors import InvalidRequest
+from llmcloud.runtime.errors import Failure, InvalidRequest
 from llmcloud.runtime.objects import check_key
 
 if TYPE_CHECKING:
@@ -141,7 +141,10 @@ class FolderTarget(Target):
                 path = f"{path}/{part}"
                 if os.path.islink(path):  # noqa: PTH114 - this runs once a file
                     raise _through_link(name, path)
-            os.makedirs(f"{self.root}/{folder}", exist_ok=True)  # noqa: PTH103 - the same
+            try:
+                os.makedirs(f"{self.root}/{folder}", exist_ok=True)  # noqa: PTH103 - the same
+            except (FileExistsError, NotADirectoryError) as error:
+                raise Failure("A file is in the way of its folder.", where=name) from error
             self._folders.add(folder)
         return f"{self.root}/{name}"
 

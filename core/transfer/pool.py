@@ -121,6 +121,7 @@ class Pace:
 
     def __init__(self, most: int) -> None:
         self.limit = float(most)
+        self._given_up = 0
         self.is_over = False  # nothing more will come: who rests may see that and end
         self._most = most
         self._cut_at = 0.0
@@ -135,9 +136,16 @@ class Pace:
 
     def went_well(self) -> None:
         """Count a request that succeeded."""
+        self._given_up = 0
         if self.limit < self._most:
             with self._lock:
                 self.limit = min(self.limit + 1 / self.limit, self._most)
+
+    def gave_up(self) -> int:
+        """Count a request that was tried to the end, and return how many were in a row."""
+        with self._lock:
+            self._given_up += 1
+            return self._given_up
 
     def went_badly(self, begun_at: float) -> None:
         """Slow down after a request that was throttled or got no answer.

@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from llmcloud.core.transfer.errors import FATAL, PASSING, Damaged
+from llmcloud.core.transfer.errors import FATAL, PASSING, Damaged, NoAnswer
 from llmcloud.core.transfer.pool import Stopped
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ TRIES = 8
 GARBLED_TRIES = 3
 BACKOFF_S = 0.2
 BACKOFF_MAX_S = 20.0
+LOST = 6  # requests given up in a row, with none that went well: no more need be tried
+AGAIN = "Run the command again when the service answers: what was transferred is not sent twice."
 
 Done = TypeVar("Done")
 
@@ -40,7 +42,9 @@ def tried(pool: Pool, request: Callable[[], Done]) -> Done:
         except Garbled as failure:
             if number == GARBLED_TRIES:
                 raise Damaged("Its bytes are not those that were saved.") from failure
-        except PASSING:
+        except PASSING as failure:
+            if number == TRIES and pool.pace.gave_up() >= LOST:
+                raise NoAnswer(failure.what, where=failure.where, fix=AGAIN) from failure
             if number == TRIES:
                 raise
             pool.pace.went_badly(begun_at)

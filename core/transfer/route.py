@@ -11,7 +11,7 @@ from llmcloud.core.transfer.errors import FATAL
 from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.pool import Pool
 from llmcloud.core.transfer.retry import tried
-from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.errors import Failure, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +30,7 @@ class Events:
     """Who is told of each item, from any thread, one at a time."""
 
     moved: Callable[[Item], None] | None = None
+    left_out: Callable[[str, str], None] = lambda *_: None
     failed: Callable[[str, str], None] = lambda *_: None
 
 
@@ -59,7 +60,10 @@ class Route:
 
     def is_equal(self, item: Item, there: Item) -> bool:
         """Tell whether what is there has the digest of an item."""
-        kept = self.tried(lambda: self.target.crc32c(there))
+        try:
+            kept = self.tried(lambda: self.target.crc32c(there))
+        except NotFound:  # it was removed meanwhile
+            return False
         return kept is not None and kept == self.tried(lambda: self.source.crc32c(item))
 
     @contextlib.contextmanager

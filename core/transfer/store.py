@@ -10,7 +10,7 @@ from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Changed, Damaged
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
-from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, Unavailable
+from llmcloud.runtime.errors import Conflict, Failure, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -165,7 +165,14 @@ class _UploadSink(Sink):
         found = list(chunks)
         data = found[0] if len(found) == 1 else b"".join(found)
         digest = crc32c(data)
-        self._upload.put(number, data, digest)
+        try:
+            self._upload.put(number, data, digest)
+        except NotFound as failure:
+            raise Failure(
+                "Another command sent it, or ended its upload.",
+                where=failure.where,
+                fix="Run the command again: it is compared with what is there now.",
+            ) from failure
         return digest
 
     def complete(self, crc32c: int) -> None:
