@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmcloud.core.errors import printable
 from llmcloud.runtime.errors import (
     CredentialsError,
     Failure,
