@@ -33,7 +33,7 @@ demo: $(READY)  ## train a small language model on this machine through llmcloud
 
 .PHONY: test
 test: $(READY) $(AZURITE_READY)  ## run the tests that need neither torch nor the package index
-	$(BIN)/pytest -q -n 2 $(NO_TORCH) $(PYTEST_OPTIONS)
+	$(BIN)/pytest -q -n 3 $(NO_TORCH) $(PYTEST_OPTIONS)
 
 .PHONY: test-torch
 test-torch: $(TORCH_READY)  ## run the tests that train with torch, in an environment of their own
