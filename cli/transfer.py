@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.cli import output
 from llmcloud.cli.progress import bar
+from llmcloud.core.errors import printable
 from llmcloud.core.sync import Options, Summary, sync
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.core.transfer.route import Events
@@ -56,14 +57,17 @@ class Asked:
     def _events(self) -> Events:
         if self.as_json:
             return Events(
-                lambda item: _emit(self.verb, name=item.name, size=item.size),
-                lambda name, reason: _emit("left_out", name=name, reason=reason),
-                lambda name, reason: _emit("failed", name=name, reason=reason),
+                moved=lambda item: _emit(self.verb, name=item.name, size=item.size),
+                left_out=lambda name, reason: _emit("left_out", name=name, reason=reason),
+                failed=lambda name, reason: _emit("failed", name=name, reason=reason),
             )
-        return Events(
-            (lambda item: output.mention(f"  {item.name}")) if self.dry_run else None,
-            lambda name, reason: output.warn(f"{name} is left out: {reason}"),
-        )
+        if self.dry_run:  # which fails with nothing: what would is told here
+            return Events(
+                moved=lambda item: output.say(f"  {printable(item.name)}"),
+                left_out=_left_out,
+                failed=_left_out,
+            )
+        return Events(left_out=_left_out)
 
 
 def transfer(asked: Asked, source: Source, target: Target) -> None:
@@ -94,7 +98,7 @@ def report(asked: Asked, summary: Summary, url: str) -> None:
         return
     if asked.dry_run:
         for name in summary.removed:
-            output.mention(f"  {name} (to be removed)")
+            output.say(f"  {printable(name)} (to be removed)")
     would = "would be " if asked.dry_run else ""
     removed = f", {len(summary.removed):,} {would}removed" if summary.removed else ""
     output.say(
@@ -140,9 +144,13 @@ def _emit(event: str, **facts: Any) -> None:
     output.emit_line({"event": event, **facts})
 
 
+def _left_out(name: str, reason: str) -> None:
+    output.warn(f"{printable(name)} is left out: {reason}")
+
+
 def _may_remove(names: Sequence[str], target_url: str, *, yes: bool) -> bool:
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    output.mention(f"Not in the source: {', '.join(names[:NAMED])}{more}.")
+    output.say(f"Not in the source: {', '.join(map(printable, names[:NAMED]))}{more}.")
     return output.confirm(f"Remove {len(names):,} from {target_url}?", yes=yes)
 
 

@@ -105,17 +105,20 @@ class _Work:
                 continue
             self.seen += 1
             if own and item.name.startswith(own):  # or each run would go one folder deeper
-                self.left_out[own] = "it is the target"
-                self.mover.events.left_out(own, "it is the target")
+                self._leave_out(own, "it is the target")
             elif item.problem.startswith(UNREADABLE):  # data that the user wants is missing
                 self.mover.note(item.name, Failure(item.problem))
             elif problem := target.refuse(item):
                 self.mover.note(item.name, InvalidRequest(problem))
             elif item.problem:
-                self.left_out[item.name] = item.problem
-                self.mover.events.left_out(item.name, item.problem)
+                self._leave_out(item.name, item.problem)
             else:
                 yield item, there
+
+    def _leave_out(self, name: str, reason: str) -> None:
+        if name not in self.left_out:  # a folder that is left out is met with each file of it
+            self.left_out[name] = reason
+            self.mover.events.left_out(name, reason)
 
 
 def _consider(work: _Work, pair: tuple[Item, Item | None], options: Options) -> None:

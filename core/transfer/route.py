@@ -25,7 +25,7 @@ THREADS = (16, 6)
 Done = TypeVar("Done")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Events:
     """Who is told of each item, from any thread, one at a time."""
 

@@ -332,3 +332,14 @@ def test_doctor_fix_makes_the_home_and_its_store(bench: Bench) -> None:
     assert bench.cli("doctor", "--fix").code == 0
     assert bench.store.is_there()
     assert bench.home.stat().st_mode & 0o077 == 0
+
+
+def test_a_dry_run_says_what_would_fail(bench: Bench) -> None:
+    folder = bench.root / "corpus"
+    folder.mkdir()
+    (folder / "fine").touch()
+    (folder / "a\nline break").touch()
+    done = bench.cli("data", "push", "corpus", "corpus", "--dry-run")
+    assert done.code == 0
+    assert "  fine\n" in done.err
+    assert "warning: a\\nline break is left out" in done.err

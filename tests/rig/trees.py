@@ -48,11 +48,16 @@ class Moved:
     """What one sync did, as its events told it; `summary` only if it came to its end."""
 
     names: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     summary: Summary = field(default_factory=lambda: Summary(0, 0, 0))
 
     def events(self) -> Events:
-        return Events(lambda item: self.names.append(item.name), self.failed.__setitem__)
+        return Events(
+            moved=lambda item: self.names.append(item.name),
+            left_out=lambda name, _: self.left_out.append(name),
+            failed=self.failed.__setitem__,
+        )
 
 
 def moved(source: Source, target: Target, **options: Any) -> Moved:

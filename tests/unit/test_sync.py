@@ -360,6 +360,7 @@ def test_a_target_within_the_source_does_not_travel_itself(source: Path) -> None
         done = moved(location.source(str(source)), location.target(str(source / "d" / "copy")))
     assert sorted(contents(source / "d" / "copy")) == ["a.txt", "d/b.bin", "d/e/c.txt", "ä ö.txt"]
     assert done.summary.left_out == {"d/copy/": "it is the target"}
+    assert done.left_out == ["d/copy/"]
 
 
 def test_a_target_around_the_source_is_not_mirrored(source: Path) -> None:
