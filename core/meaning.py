@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from llmcloud.runtime.bucket_errors import NO_BUCKET, NO_BUCKET_FIX
 from llmcloud.runtime.errors import Conflict, Failure, NotFound, StoreGone, Unavailable
 
 if TYPE_CHECKING:
@@ -24,11 +25,7 @@ class Meaning(NamedTuple):
         return self.kind(what, where=where, fix=fix)
 
 
-GONE = Meaning(
-    StoreGone,
-    "There is no such bucket (any more).",
-    "Make it with: llmcloud buckets create {url}. What was only in it is gone.",
-)
+GONE = Meaning(StoreGone, NO_BUCKET, NO_BUCKET_FIX)
 NOT_EMPTY = Meaning(
     Conflict,
     "The bucket is not empty.",

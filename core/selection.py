@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import stat
@@ -42,11 +43,17 @@ def selected_files(path: Path, exclude: Sequence[str]) -> FolderSource:
     chosen = _chosen(path.parts[base:])
     root = Path(*path.parts[:base])
     excluded = ignoring(root, exclude)
-    return FolderSource(
-        root,
-        functools.partial(_matching, path, base, exclude),
-        lambda name: excluded(name) or not chosen(name),
-    )
+
+    def matching() -> Iterator[Item]:
+        found = False
+        for item in _in_folder(root, exclude):
+            if chosen(item.name):
+                found = True
+                yield item
+        if not found:
+            raise NotFound(f"Nothing matches {path}.")
+
+    return FolderSource(root, matching, lambda name: excluded(name) or not chosen(name))
 
 
 def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Item]:
@@ -63,17 +70,6 @@ def _in_folder(folder: Path, exclude: Sequence[str]) -> Iterator[Item]:
             yield _item(entry.name, entry.stat)
 
 
-def _matching(pattern: Path, base: int, exclude: Sequence[str]) -> Iterator[Item]:
-    names = _chosen(pattern.parts[base:])
-    found = False
-    for item in _in_folder(Path(*pattern.parts[:base]), exclude):
-        if names(item.name):
-            found = True
-            yield item
-    if not found:
-        raise NotFound(f"Nothing matches {pattern}.")
-
-
 def selected_objects(store: ObjectStore, key: str, exclude: Sequence[str]) -> Source:
     """Return an object, what is below a prefix, or what a pattern names."""
     folder = key.rstrip("/")
@@ -83,12 +79,17 @@ def selected_objects(store: ObjectStore, key: str, exclude: Sequence[str]) -> So
         prefix = "/".join(parts[:base])
         found = StoreSource(store, f"{prefix}/" if prefix else "")
         return _Filtered(found, _chosen(parts[base:]), exclude)
-    if folder and not key.endswith("/") and store.exists(folder):
-        prefix, slash, name = folder.rpartition("/")
-        entry = store.head(folder)
-        item = Item(name, entry.size, entry.modified_at, 0.0, entry.version)
-        return _Single(store, prefix + slash, item)
+    if folder and not key.endswith("/"):
+        with contextlib.suppress(NotFound):
+            return _single(store, folder)
     return _Filtered(StoreSource(store, f"{folder}/" if folder else ""), lambda _: True, exclude)
+
+
+def _single(store: ObjectStore, key: str) -> _Single:
+    entry = store.head(key)
+    prefix, slash, name = key.rpartition("/")
+    item = Item(name, entry.size, entry.modified_at, 0.0, entry.version)
+    return _Single(store, prefix + slash, item)
 
 
 class _Single(StoreSource):

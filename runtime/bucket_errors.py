@@ -27,6 +27,9 @@ STATUS = re.compile(r"non-2xx status code: (\d{3})")
 ODD = re.compile(r'[Pp]ath "(.*?)"[ :]', re.DOTALL)
 CODE = re.compile(r"<Code>(\w+)</Code>")
 
+NO_BUCKET = "There is no such bucket."
+NO_BUCKET_FIX = "Check the name, or make it: llmcloud buckets create {url}"
+
 GONE = {"NoSuchBucket", "ContainerNotFound", "ContainerBeingDeleted"}
 BAD_CREDENTIALS = {
     *("ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired"),
@@ -100,11 +103,7 @@ def translate(error: Exception, key: str, api: BucketApi) -> Failure:
 
 def gone(url: str) -> StoreGone:
     """Return what to raise for a bucket that is not there."""
-    return StoreGone(
-        "There is no such bucket.",
-        where=url,
-        fix=f"Check the name, or make it: llmcloud buckets create {url}",
-    )
+    return StoreGone(NO_BUCKET, where=url, fix=NO_BUCKET_FIX.format(url=url))
 
 
 def bad_credentials(api: BucketApi, code: str = "") -> CredentialsError:
