@@ -54,15 +54,16 @@ class StoreRig:
         """Yield a store with nothing in it; a bucket is used again, as making one takes long."""
         store = self._shelf.pop() if self._shelf else self.make(folder)
         yield store
-        if isinstance(store, BucketStore) and store.is_there():
-            _clear(store)
+        if isinstance(store, BucketStore) and store.is_there() and _is_clear(store):
             self._shelf.append(store)
 
 
-def _clear(store: BucketStore) -> None:
+def _is_clear(store: BucketStore) -> bool:
+    """Empty a bucket, and tell whether it is; Azure has no way to abort an upload."""
     store.delete_all([entry.key for entry in store.objects()])
     for upload in list(store.api.unfinished("")):
         upload.abort()
+    return not any(store.api.unfinished(""))
 
 
 def _make_file_store(folder: Path) -> ObjectStore:
