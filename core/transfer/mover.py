@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from llmcloud.core.transfer.sides import Item
 
 SMALL_BYTES = 1 << 20
-GRACE_S = 5.0
 BATCH = 16  # small items that one thread moves in a row: handing over costs as much as sending
 
 
@@ -39,7 +38,7 @@ class Mover(Route):
                 yield
                 self._flush()
         except Exception:
-            if self.pool.await_end(GRACE_S):  # or else a thread may still write there
+            if self.pool.has_ended:  # or else a thread may still write there
                 for ends in list(self.open_ends):
                     ends.close()
             raise

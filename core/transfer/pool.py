@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 WAITING = 2  # units of work that wait for each thread
 REST_S = 0.1
 POLL_S = 0.5
+GRACE_S = 5.0
 
 
 class Stopped(Exception):
@@ -33,6 +34,7 @@ class Pool:
         self._lanes = [_Lane(each, queue.Queue(each * WAITING)) for each in threads]
         self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ended = 0
+        self.has_ended = False  # known after a failure: no thread does anything any more
         self._failure: BaseException | None = None
 
     def add(self, work: Callable[[], None], lane: int = 0) -> None:
@@ -64,10 +66,14 @@ class Pool:
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
-        """Stop the threads when the caller fails or is interrupted; else wait for them."""
+        """Wait for the threads; stop them when the caller fails, and at once on Ctrl-C."""
         try:
             yield
             self.finish()
+        except Exception:
+            self.stopped.set()
+            self.has_ended = self.await_end(GRACE_S)  # what they are at, they would do later
+            raise
         finally:
             self.stopped.set()
 
