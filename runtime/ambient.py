@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from llmcloud.runtime.azure_account import connection_of
+from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import BucketApi, connection_options
 from llmcloud.runtime.errors import InvalidRequest
 
@@ -93,31 +95,21 @@ class _Azure(_Ambient):
         from obstore.store import AzureStore
 
         account, _, container = self.name.partition("/")
+        said = connection_of(account)
+        endpoint = said.get("blobendpoint", "").rstrip("/") or self._endpoint()
+        own: AzureConfig = {}
+        if endpoint:
+            own["endpoint"] = endpoint
+        if key := said.get("accountkey"):
+            own["account_key"] = key
+        if token := said.get("sharedaccesssignature"):
+            own["sas_key"] = token
         return AzureStore(
             container,
             account_name=account,
-            config=self._own(account),
-            **connection_options(self._endpoint(), max_retries),
+            config=own,
+            **connection_options(endpoint, max_retries),
         )
 
-    def _endpoint(self) -> str:
-        return _connection().get("BlobEndpoint", "").rstrip("/") or super()._endpoint()
-
-    def _own(self, account: str) -> AzureConfig:
-        said = _connection()
-        own: AzureConfig = {}
-        if endpoint := self._endpoint():
-            own["endpoint"] = endpoint
-        if said.get("AccountName", account) == account:
-            if key := said.get("AccountKey"):
-                own["account_key"] = key
-            if token := said.get("SharedAccessSignature"):
-                own["sas_key"] = token
-        return own
-
-
-def _connection() -> dict[str, str]:
-    """Return what AZURE_STORAGE_CONNECTION_STRING says, which obstore does not read."""
-    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
-    pairs = (each.partition("=") for each in text.split(";") if each)
-    return {name.strip(): value.strip() for name, _, value in pairs}
+    def refuses(self, key: str) -> str:
+        return refusal(key)

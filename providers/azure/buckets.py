@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.buckets import OURS, BucketInfo, Buckets, BucketWish
 from llmcloud.providers.azure.bucket import AzureBucket
-from llmcloud.providers.azure.credentials import Account, account_of, connection
+from llmcloud.providers.azure.credentials import Account
 from llmcloud.providers.azure.errors import code_of, translate, translated
 from llmcloud.providers.azure.settings import AccountSettings
+from llmcloud.runtime.azure_account import account_of, connection
 from llmcloud.runtime.errors import (
     Conflict,
     CredentialsError,

@@ -16,13 +16,20 @@ import threading
 import time
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from llmcloud.core.endpoint import is_endpoint
+from llmcloud.core.endpoint import (
+    CONNECT_S,
+    CONNECTIONS,
+    READ_S,
+    SEND_S,
+    certificates,
+    is_endpoint,
+)
 from llmcloud.providers.azure.codes import NO_CREDENTIALS_FIX
 from llmcloud.providers.azure.errors import translated
+from llmcloud.runtime.azure_account import connection_of
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -33,10 +40,7 @@ if TYPE_CHECKING:
 SUFFIX = "core.windows.net"
 SCOPE = "https://storage.azure.com/.default"  # in each of Azure's clouds
 NAME = re.compile(r"[a-z0-9]{3,24}")
-CONNECTIONS = 64
-CONNECT_S, READ_S = 10, 60
 MARGIN_S = 300  # obstore and the SDK want another token when one has no longer to live
-SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other bound for it
 
 
 class Account:
@@ -74,17 +78,7 @@ class Account:
     @cached_property
     def authority(self) -> bytes | None:
         """Return the certificates to trust beside the system's, as PEM."""
-        named = os.environ.get("REQUESTS_CA_BUNDLE")
-        if not named:
-            return None
-        try:
-            return Path(named).expanduser().read_bytes()
-        except OSError as error:
-            raise InvalidRequest(
-                f"The file of certificates can't be read: {error.strerror}.",
-                where=named,
-                fix="Set REQUESTS_CA_BUNDLE to a PEM file, or unset it.",
-            ) from error
+        return certificates(os.environ.get("REQUESTS_CA_BUNDLE", ""), "REQUESTS_CA_BUNDLE")
 
     def provider(self) -> Callable[[], AzureCredential]:
         """Return what obstore asks for credentials, now and whenever they have expired."""
@@ -178,9 +172,7 @@ class Account:
 
     @cached_property
     def _connection(self) -> dict[str, str]:
-        """Return what the connection string says if it is this account's."""
-        said = connection()
-        return said if account_of(said) == self.name else {}
+        return connection_of(self.name)
 
     def _own(self, variable: str) -> str:
         """Return a variable that is not said to be another account's."""
@@ -206,25 +198,6 @@ class _Remembered:
                 found = self._inner.get_token(*scopes, claims=claims, **options)
                 self._tokens[scopes] = found
             return found
-
-
-def connection() -> dict[str, str]:
-    """Return the connection string's entries, by their names in small letters."""
-    text = os.environ.get("AZURE_STORAGE_CONNECTION_STRING", "")
-    pairs = (each.partition("=") for each in text.split(";") if each.strip())
-    said = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    if said and not account_of(said):
-        raise InvalidRequest(
-            "AZURE_STORAGE_CONNECTION_STRING names no storage account.",
-            fix="az storage account show-connection-string --name ACCOUNT",
-        )
-    return said
-
-
-def account_of(said: dict[str, str]) -> str:
-    """Return the account that a connection string is for."""
-    host = urlsplit(said.get("blobendpoint", "")).hostname or ""
-    return said.get("accountname") or host.partition(".")[0]
 
 
 def _is_safe(url: str) -> bool:
