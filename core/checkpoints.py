@@ -103,9 +103,7 @@ def watch(
         fresh = [each for each in found if (each.step, each.created_at) not in seen]
         for manifest in reversed(fresh if seen else fresh[:1]):
             try:
-                _bring(
-                    store, job, _Pull(manifest, target, force, frozenset(ours)), meter or Meter()
-                )
+                _bring(store, job, _Pull(manifest, target, force, frozenset(ours)), meter)
             except (NotFound, Damaged):
                 if _still_stands(store, job, manifest):
                     raise

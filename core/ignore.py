@@ -64,10 +64,7 @@ class Patterns:
         """Tell whether the patterns mean a file, or a folder that it is in."""
         if not self._rules.patterns:
             return False
-        ends = (at + 1 for at, letter in enumerate(name) if letter == "/")
-        return any(self._rules.verdict(name[:end]) for end in ends) or bool(
-            self._rules.verdict(name)
-        )
+        return any(self._rules.verdict(name[:end]) for end in _ends(name))
 
 
 def walk(root: Path, exclude: Sequence[str] = ()) -> Iterator[WalkEntry]:
@@ -101,13 +98,18 @@ def ignoring(root: Path, exclude: Sequence[str] = ()) -> Callable[[str], bool]:
         return [outer[0], _Rules(folder, _compile(lines)), *outer[1:]]
 
     def is_ignored(name: str) -> bool:
-        ends = [*(at + 1 for at, letter in enumerate(name) if letter == "/"), len(name)]
+        ends = _ends(name)
         return any(
             _is_ignored(name[:end], [each for each in rules(name[:begin]) if each.patterns])
             for begin, end in zip([0, *ends], ends, strict=False)
         )
 
     return is_ignored
+
+
+def _ends(name: str) -> list[int]:
+    """Return where the folders on the way to a name end, and it itself."""
+    return [*(at + 1 for at, letter in enumerate(name) if letter == "/"), len(name)]
 
 
 class _Folder(NamedTuple):

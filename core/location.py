@@ -144,7 +144,7 @@ def _folder_target(path: Path) -> FolderTarget:
         return FolderTarget(path, None, url)
     if path.absolute().relative_to(store.root).parts[0] == PRIVATE:
         raise UsageError(f"{path} belongs to a store alone.", fix="Choose another folder.")
-    return FolderTarget(path, store.root / PRIVATE / "tmp", url)
+    return FolderTarget(path, store.scratch, url)
 
 
 def check_folder(path: Path) -> None:

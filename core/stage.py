@@ -21,7 +21,6 @@ from llmcloud.core.transfer.store import StoreTarget
 from llmcloud.runtime import layout
 from llmcloud.runtime.digests import tree_digest
 from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound, StoreGone
-from llmcloud.runtime.objects import PRIVATE
 from llmcloud.runtime.store import BUCKETS, FileStore
 from llmcloud.runtime.task import DataSource
 
@@ -124,7 +123,7 @@ def data(store: ObjectStore, tree: DataTree) -> list[Load]:
 
 def _target(store: ObjectStore, prefix: str) -> Target:
     if isinstance(store, FileStore):
-        return FolderTarget(store.root / prefix, store.root / PRIVATE / "tmp")
+        return FolderTarget(store.root / prefix, store.scratch)
     return StoreTarget(cast("BucketStore", store), prefix)
 
 

@@ -131,6 +131,11 @@ def part_bytes(size: int) -> int:
     return max(PART_BYTES, -(-needed // mib) * mib)
 
 
+def part_count(size: int) -> int:
+    """Return how many parts an object has."""
+    return -(-size // part_bytes(size))
+
+
 def crc32c_metadata(crc32c: int) -> dict[str, str]:
     """Return the metadata that keep a digest with its object."""
     return {CRC32C: f"{crc32c:08x}"}

@@ -93,6 +93,7 @@ class FileStore(ObjectStore):
         self.root = root.absolute()
         self.url = "file://" + quote(os.fsencode(self.root))
         self._private = self.root / PRIVATE
+        self.scratch = self._private / "tmp"  # of what is being written
         self._marker = self._private / "store"
 
     def create(self) -> None:
@@ -105,8 +106,8 @@ class FileStore(ObjectStore):
                     where=self.url,
                     fix="Choose another folder, with LLMCLOUD_HOME or `store:`.",
                 ) from error
-            for folder in ("", "tmp", "locks"):
-                (self._private / folder).mkdir(exist_ok=True, mode=0o700)
+            for folder in (self._private, self.scratch, self._private / "locks"):
+                folder.mkdir(exist_ok=True, mode=0o700)
             for shard in range(LOCKS):  # now, so that deleting works on a full disk
                 self._lock(shard).touch(mode=0o600)
             self._marker.touch(mode=0o600)
@@ -208,13 +209,7 @@ class FileStore(ObjectStore):
                 contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError),
             ):
                 path.unlink()
-            for parent in path.parents:
-                if parent == self.root:
-                    break
-                try:
-                    parent.rmdir()
-                except OSError:
-                    break
+            remove_empty(path.parent, self.root)
 
     def _path(self, key: str) -> Path:
         check_key(key)
@@ -235,7 +230,7 @@ class FileStore(ObjectStore):
     def _temporary(self) -> Iterator[Path]:
         """Yield a new file that is gone afterwards unless it was renamed away."""
         self._check_present()
-        path = self._private / "tmp" / uuid.uuid4().hex
+        path = self.scratch / uuid.uuid4().hex
         try:
             path.touch(mode=0o600, exist_ok=False)
             yield path
@@ -244,7 +239,7 @@ class FileStore(ObjectStore):
 
     def _sweep(self) -> None:
         """Remove what writers that were killed have left half written."""
-        for each in _scan(self._private / "tmp"):
+        for each in _scan(self.scratch):
             with contextlib.suppress(FileNotFoundError):
                 if each.stat().st_mtime < time.time() - STALE_S:
                     Path(each.path).unlink()
@@ -322,6 +317,16 @@ def _hashed(source: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
     while chunk := source.read(COPY_CHUNK_BYTES):
         digest.update(chunk)
         yield chunk
+
+
+def remove_empty(folder: Path, root: Path) -> None:
+    """Remove a folder and those above it below `root`, as far as they are empty."""
+    while folder != root:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def _etag(data: bytes) -> str:

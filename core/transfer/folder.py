@@ -18,7 +18,8 @@ from llmcloud.core.transfer.space import needing_space
 from llmcloud.runtime.checkpoints.manifest import is_safe
 from llmcloud.runtime.digests import READ_BYTES
 from llmcloud.runtime.errors import Failure, InvalidRequest
-from llmcloud.runtime.objects import check_key
+from llmcloud.runtime.objects import PRIVATE, check_key
+from llmcloud.runtime.store import remove_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,10 @@ class FolderSource(Source):
         self.root = os.fspath(root)
         self.url = self.root
         self._find, self._hidden = find, hidden
+
+    @property
+    def place(self) -> str:
+        return _place_of(self.root)
 
     def items(self) -> Iterator[Item]:
         return self._find()
@@ -65,6 +70,10 @@ class FolderTarget(Target):
         self.url = url or self.root
         self._hidden = os.fspath(hidden) if hidden else None
         self._folders: set[str] = set()
+
+    @property
+    def place(self) -> str:
+        return _place_of(self.root)
 
     def refuse(self, item: Item) -> str:
         try:
@@ -115,13 +124,7 @@ class FolderTarget(Target):
             path = Path(self.root, name)
             with contextlib.suppress(FileNotFoundError):
                 path.unlink()
-            for parent in path.parents:
-                if os.fspath(parent) == self.root:
-                    break
-                try:
-                    parent.rmdir()
-                except OSError:
-                    break
+            remove_empty(path.parent, Path(self.root))
 
     def _find(self, name: str) -> Item | None:
         try:
@@ -190,6 +193,10 @@ def inside(target: Path, name: str) -> Path:
     return path
 
 
+def _place_of(root: str) -> str:
+    return os.path.realpath(root).rstrip("/") + "/"
+
+
 def _through_link(name: str, link: str) -> UsageError:
     return UsageError(
         f"{name} would be written through a symlink.",
@@ -221,7 +228,7 @@ def _names(folder: str, at: str) -> Iterator[str]:
         return
     for child in children:
         if child.is_dir(follow_symlinks=False):
-            if child.name not in {".git", ".llmcloud"}:
+            if child.name not in {".git", PRIVATE}:
                 yield from _names(child.path, f"{at}{child.name}/")
         elif not is_growing(child.name):
             yield at + child.name

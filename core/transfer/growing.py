@@ -18,7 +18,7 @@ from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Damaged
 from llmcloud.core.transfer.sides import Sink
 from llmcloud.core.transfer.space import check_space, needing_space
-from llmcloud.runtime.bucket_api import part_bytes
+from llmcloud.runtime.bucket_api import part_bytes, part_count
 from llmcloud.runtime.errors import Failure
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class FileSink(Sink):
         self._part_bytes = part_bytes(self._size)
         self._open = contextlib.ExitStack()
         self._descriptor = self._open.enter_context(_locked(file.hidden))
-        length = self._size + -(-self._size // self._part_bytes)
+        length = self._size + part_count(self._size)
         if os.fstat(self._descriptor).st_size != length:
             os.ftruncate(self._descriptor, 0)
             check_space(root, self._size)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.transfer.crc32c import combined, crc32c_of
 from llmcloud.core.transfer.errors import Damaged
 from llmcloud.core.transfer.route import LARGE
-from llmcloud.runtime.bucket_api import part_bytes
+from llmcloud.runtime.bucket_api import part_bytes, part_count
 from llmcloud.runtime.digests import READ_BYTES
 from llmcloud.runtime.errors import NotFound
 
@@ -41,7 +41,7 @@ class _Parts:
     def __init__(self, route: Route, item: Item, doubt: Item | None) -> None:
         self._route, self._item, self._doubt = route, item, doubt
         self._part_bytes = part_bytes(item.size)
-        self.count = self._left = -(-item.size // self._part_bytes)
+        self.count = self._left = part_count(item.size)
         self._is_open = self._is_over = False
         self._kept: int | None = None
         self._digests: dict[int, int] = {}

@@ -86,6 +86,11 @@ class Source(ABC):
 
     url: str  # for people
 
+    @property
+    def place(self) -> str:
+        """Return what says where it lies, ending in `/`: what lies in it begins so."""
+        return ""
+
     @abstractmethod
     def items(self) -> Iterator[Item]:
         """Yield the items in the order of their names' code points; NotFound without a source."""
@@ -108,6 +113,12 @@ class Target(ABC):
     """Where items go."""
 
     url: str
+
+    @property
+    def place(self) -> str:
+        """Return what says where it lies, as a source's does."""
+        return ""
+
     whole_bytes: int  # the largest item that is written in one piece; else in parts
 
     @abstractmethod

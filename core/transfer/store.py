@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Changed, Damaged
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
-from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes
+from llmcloud.runtime.bucket_api import PART_BYTES, part_count
 from llmcloud.runtime.errors import Conflict, Failure, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ class StoreSource(Source):
         self.url = f"{store.url}/{prefix}"
         self._keys = keys or {}
 
+    @property
+    def place(self) -> str:
+        return self.url
+
     def items(self) -> Iterator[Item]:
         return _items(self.store, self.prefix)
 
@@ -54,6 +58,10 @@ class StoreTarget(Target):
     def __init__(self, store: BucketStore, prefix: str) -> None:
         self.store, self.prefix = store, prefix
         self.url = f"{store.url}/{prefix}"
+
+    @property
+    def place(self) -> str:
+        return self.url
 
     def refuse(self, item: Item) -> str:
         try:
@@ -146,7 +154,7 @@ class _ObjectReader(Reader):
 class _UploadSink(Sink):
     def __init__(self, upload: PartUpload, parts: dict[int, Part], size: int) -> None:
         self._upload, self._parts = upload, parts
-        self._count = -(-size // part_bytes(size))
+        self._count = part_count(size)
 
     def held(self, number: int, size: int, read: Callable[[], Any]) -> int | None:
         part = self._parts.get(number)

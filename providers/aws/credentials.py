@@ -14,7 +14,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.endpoint import is_endpoint
+from llmcloud.core.endpoint import (
+    CONNECT_S,
+    CONNECTIONS,
+    READ_S,
+    SEND_S,
+    certificates,
+    is_endpoint,
+)
 from llmcloud.providers.aws.codes import NO_CREDENTIALS_FIX
 from llmcloud.providers.aws.errors import translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
@@ -30,9 +37,6 @@ KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
 # The SDK renews credentials that have less than ten minutes to live; so these are valid that long.
 VALID = timedelta(minutes=5)
-CONNECTIONS = 64
-CONNECT_S, READ_S = 10, 60
-SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other bound for it
 
 
 class Account:
@@ -74,16 +78,7 @@ class Account:
     def authority(self) -> bytes | None:
         """Return the certificates to trust beside the system's, as PEM."""
         named = os.environ.get("AWS_CA_BUNDLE") or self._configured("ca_bundle")
-        if not named:
-            return None
-        try:
-            return Path(named).expanduser().read_bytes()
-        except OSError as error:
-            raise InvalidRequest(
-                f"The file of certificates can't be read: {error.strerror}.",
-                where=named,
-                fix="Set AWS_CA_BUNDLE to a PEM file, or unset it.",
-            ) from error
+        return certificates(named, "AWS_CA_BUNDLE")
 
     def provider(self) -> Callable[[], S3Credential]:
         """Return what obstore asks for credentials, now and whenever they have expired."""

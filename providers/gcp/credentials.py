@@ -9,7 +9,7 @@ from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.endpoint import is_endpoint
+from llmcloud.core.endpoint import CONNECT_S, CONNECTIONS, READ_S, SEND_S, is_endpoint
 from llmcloud.providers.gcp.codes import NO_PROJECT_FIX
 from llmcloud.providers.gcp.errors import translated
 from llmcloud.runtime.errors import InvalidRequest
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 ADDRESS = "https://storage.googleapis.com"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-CONNECTIONS = 64
-CONNECT_S, READ_S = 10, 60
-SEND_S = 300  # without TLS a whole part is one send, and the SDK has no other bound for it
 
 
 class Account:
