@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcloud.core.errors import Problem, SpecError
+from llmcloud.core.stores import bucket_of
+from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,6 +90,12 @@ def _problems(root: Node) -> Iterator[Problem]:
             yield Problem(key, "Expected text", mark.line, mark.column)
         elif key == "provider" and node.value and (wrong := _wrong_provider(node.value)):
             yield Problem(key, wrong[0], mark.line, mark.column, hint=wrong[1])
+        elif key == "store" and node.value:
+            try:
+                bucket_of(node.value)
+            except InvalidRequest as refused:
+                said, hint = refused.what.rstrip("."), refused.fix.rstrip(".")
+                yield Problem(key, said, mark.line, mark.column, hint)
 
 
 def _wrong_provider(name: str) -> tuple[str, str] | None:

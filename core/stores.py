@@ -23,15 +23,25 @@ FILE = "stores.json"
 
 def open_store(url: str) -> ObjectStore:
     """Return the store at a URL, a folder or a whole bucket, without creating it."""
+    found = bucket_of(url)
+    return open_bucket(*found) if found else runtime_store.open_store(url)
+
+
+def bucket_of(url: str) -> tuple[str, str] | None:
+    """Return scheme and name of the bucket that a store's URL means; None where it is a folder's.
+
+    InvalidRequest for what can be no store; nothing is opened.
+    """
     scheme, _, name = url.partition("://")
-    if scheme == "file" or not name:
-        return runtime_store.open_store(url)
+    if scheme not in runtime_store.BUCKETS:
+        runtime_store.open_store(url)
+        return None
     bucket, prefix = runtime_store.split_bucket(scheme, name)
     if prefix:
         raise InvalidRequest(
             f"{url} is no store: a store is a whole bucket.", fix=f"Use {scheme}://{bucket}."
         )
-    return open_bucket(scheme, bucket)
+    return scheme, bucket
 
 
 def open_bucket(scheme: str, name: str) -> BucketStore:

@@ -40,8 +40,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
 
-BUCKETS = ("s3", "gs", "az")
-BUCKET = re.compile(r"[\w$][\w.-]*", re.ASCII)  # more than any cloud allows; no URL's own signs
+# What each cloud lets a new bucket be called, part by part, and how to say that.
+NAMES = {
+    "s3": ((r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",), "s3://BUCKET, of a-z, 0-9, . and -"),
+    "gs": ((r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",), "gs://BUCKET, of a-z, 0-9, ., _ and -"),
+    "az": (
+        (r"[a-z0-9]{3,24}", r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$(?:root|web|logs)"),
+        "az://ACCOUNT/CONTAINER, the account of a-z and 0-9, the container of these and -",
+    ),
+}
+BUCKETS = tuple(NAMES)
 LOCKS = 16
 STALE_S = 86_400.0
 
@@ -73,12 +81,16 @@ def open_store(url: str) -> ObjectStore:
 
 def split_bucket(scheme: str, name: str) -> tuple[str, str]:
     """Return bucket and key of what follows the scheme: `bucket/key`, `account/container/key`."""
-    parts = name.split("/", 2 if scheme == "az" else 1)
-    needed = 2 if scheme == "az" else 1
-    if len(parts) < needed or not all(BUCKET.fullmatch(part) for part in parts[:needed]):
-        form = "az://ACCOUNT/CONTAINER" if scheme == "az" else f"{scheme}://BUCKET"
+    if scheme not in NAMES:
+        known = ", ".join(f"{each}://" for each in ("file", *NAMES))
+        raise InvalidRequest(
+            f"{scheme}:// is no store that this version can use.", fix=f"Use one of: {known}."
+        )
+    patterns, form = NAMES[scheme]
+    *parts, key = f"{name}/".split("/", len(patterns))
+    if len(parts) < len(patterns) or not all(map(re.fullmatch, patterns, parts)):
         raise InvalidRequest(f"{scheme}://{name} names no bucket.", fix=f"Write {form}.")
-    return "/".join(parts[:needed]), "/".join(parts[needed:])
+    return "/".join(parts), key.removesuffix("/")
 
 
 class FileStore(ObjectStore):

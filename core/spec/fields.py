@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import warnings
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
@@ -13,11 +14,17 @@ from pydantic import WithJsonSchema as Schema
 from pydantic_core import PydanticCustomError
 
 from llmcloud.core.spec import units
+from llmcloud.core.stores import bucket_of
 from llmcloud.runtime.errors import InvalidRequest
+from llmcloud.runtime.objects import check_prefix
+from llmcloud.runtime.store import BUCKETS, split_bucket
 from llmcloud.runtime.task import MetricPattern
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 PROBLEM = "llmcloud"  # the type of the pydantic errors that carry our own message and hint
-STORE_SCHEMES = ("file", "s3", "gs", "az")
+STORE_SCHEMES = ("file", *BUCKETS)
 
 _NAME = "[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 _VARIABLE = "[A-Za-z_][A-Za-z0-9_]*"
@@ -133,12 +140,16 @@ def _below(text: str) -> str:
 
 
 def _located(text: str) -> str:
-    scheme, found, _ = _said(text).partition("://")
+    scheme, found, rest = _said(text).partition("://")
     if found and scheme not in STORE_SCHEMES:
         raise invalid(
             f"Data can't come from {scheme[:20]}://",
             "Use a local path, or a URL with s3://, gs://, az:// or file://",
         )
+    if found and scheme in BUCKETS:
+        with _refusals():
+            _, key = split_bucket(scheme, rest)
+            check_prefix(key.rstrip("/"))
     return text
 
 
@@ -151,7 +162,18 @@ def _store(text: str) -> str:
         raise invalid(
             f"{_short(text)} is no store", "Write a URL like s3://bucket or file:///absolute/path"
         )
+    with _refusals():
+        bucket_of(text)
     return text
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """Raise what the code that will do it refuses as a finding."""
+    try:
+        yield
+    except InvalidRequest as refused:
+        raise invalid(refused.what.rstrip("."), refused.fix.rstrip(".")) from refused
 
 
 def _one_group(text: str) -> str:
@@ -170,10 +192,8 @@ def _one_group(text: str) -> str:
         )
     from llmcloud.runtime.metrics.patterns import compile_pattern
 
-    try:
+    with _refusals():
         compile_pattern(MetricPattern("", text))  # the nodes refuse what could run away
-    except InvalidRequest as refused:
-        raise invalid(refused.what.rstrip("."), refused.fix.rstrip(".")) from refused
     return text
 
 

@@ -151,9 +151,9 @@ def test_a_task_says_what_the_spec_says_and_survives_json(read):
 
 
 def test_the_users_config_fills_what_the_file_leaves_out(read, tmp_path):
-    (tmp_path / "config.yaml").write_text("provider: aws\nregion: eu-west-1\nstore: s3://b\n")
+    (tmp_path / "config.yaml").write_text("provider: aws\nregion: eu-west-1\nstore: s3://jobs\n")
     spec = read(MINIMAL).spec
-    assert (spec.provider, spec.region, spec.store) == (("aws",), ("eu-west-1",), "s3://b")
+    assert (spec.provider, spec.region, spec.store) == (("aws",), ("eu-west-1",), "s3://jobs")
     assert read(MINIMAL + "region: us-east-1").spec.region == ("us-east-1",)
     other = read(MINIMAL + "provider: gcp").spec
     assert (other.provider, other.region, other.store) == (("gcp",), None, None)
@@ -178,6 +178,15 @@ def test_a_wrong_config_is_explained_like_a_job_file(tmp_path):
         "Did you mean aws?",
         "Did you mean region?",
     ]
+
+
+@pytest.mark.parametrize("store", ["s3://bucket/prefix", "az://account", "jobs", "file://host/x"])
+def test_a_config_whose_store_can_be_none_is_explained_at_its_line(tmp_path, store):
+    (tmp_path / "config.yaml").write_text(f"provider: aws\nstore: {store}\n")
+    environ = {"LLMCLOUD_HOME": str(tmp_path)}
+    with pytest.raises(SpecError) as caught:
+        Config.load(Home.from_env(environ), environ)
+    assert [(each.key, each.line) for each in caught.value.problems] == [("store", 2)]
 
 
 def test_a_home_that_no_folder_can_be_is_explained():
