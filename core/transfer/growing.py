@@ -122,7 +122,7 @@ def _locked(path: str) -> Iterator[int]:
         except BlockingIOError:
             os.close(descriptor)
             raise UsageError(
-                "Another command is downloading this.", where=path, fix="Wait for its end."
+                "Another command is writing this.", where=path, fix="Wait for its end."
             ) from None
         if _is_still(descriptor, path):
             break

@@ -285,7 +285,7 @@ def test_two_pulls_at_once_leave_whole_files_only(tmp_path: Path) -> None:
     for each in both:
         each.join(60)
     assert contents(target) == tree
-    assert set(failed) <= {"Another command is downloading this."}
+    assert set(failed) <= {"Another command is writing this."}
     assert moved(Held(tree), FolderTarget(target)).names == []
 
 
