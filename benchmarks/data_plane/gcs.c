@@ -316,11 +316,8 @@ static void copy_object(const Call *call, const Object *from) {
 /* Downloads in chunks are checked against this; whoever uploads in parts does not send it. */
 static void complete_checksum(Object *object) {
     if (object->traits.checksums) return;
-    uint32_t crc = __builtin_bswap32(crc32c(object->blob));
     Text line = {0};
-    text_string(&line, "x-goog-hash: crc32c=");
-    text_base64(&line, (const uint8_t *)&crc, sizeof crc);
-    text_string(&line, "\r\n");
+    text_hash(&line, object->blob);
     object->traits.checksums = line.data;
 }
 

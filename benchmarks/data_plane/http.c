@@ -317,6 +317,13 @@ bool from_base64(const char *text, uint8_t *bytes, size_t size) {
     return true;
 }
 
+void text_hash(Text *text, Blob *blob) {
+    uint32_t digest = __builtin_bswap32(crc32c(blob));
+    text_string(text, "x-goog-hash: crc32c=");
+    text_base64(text, (const uint8_t *)&digest, sizeof digest);
+    text_string(text, "\r\n");
+}
+
 static char *xml_decode(const char *from, const char *end) {
     static const struct { const char *name; char means; } names[] = {
         {"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''},

@@ -29,6 +29,7 @@ void percent_decode(char *string, bool plus_is_space); /* in place */
 void to_hex(const uint8_t *bytes, size_t size, char *hex);
 void text_base64(Text *text, const uint8_t *bytes, size_t size);
 bool from_base64(const char *text, uint8_t *bytes, size_t size); /* exactly `size` bytes */
+void text_hash(Text *text, Blob *blob); /* Google's header line with the CRC-32C */
 
 /* The text of the next <TAG>…</TAG> from *cursor on, freed by the caller; NULL if there is none. */
 char *xml_next(const char **cursor, const char *tag);

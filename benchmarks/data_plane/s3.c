@@ -204,7 +204,6 @@ static bool is_kept(const char *name) {
 
 static bool is_checksum(const char *name) {
     static const char prefix[] = "x-amz-checksum-";
-    if (!strcasecmp(name, "x-goog-hash")) return true;
     return !strncasecmp(name, prefix, sizeof prefix - 1) && strcasecmp(name, "x-amz-checksum-mode") &&
            strcasecmp(name, "x-amz-checksum-algorithm");
 }
@@ -228,17 +227,36 @@ static Traits traits_of(const Request *request) {
     return traits;
 }
 
+/* Google tells the digest of the whole with each answer, S3 what it was sent and what it is asked for.
+ * A client of S3 dates what it signs. */
+static void add_checksums(const Call *call, Blob *blob, const char *checksums) {
+    if (!request_header(call->request, "x-amz-date")) text_hash(&call->reply->headers, blob);
+    else if (checksums) text_string(&call->reply->headers, checksums);
+}
+
+/* Takes the client's word for the digest. */
+static Blob *take_body(const Call *call) {
+    static const char kind[] = "crc32c=";
+    const char *hash = request_header(call->request, "x-goog-hash"), *said = hash ? strstr(hash, kind) : NULL;
+    Blob *blob = request_take_body(call->request);
+    Segment *segment = &blob->segments[0];
+    uint32_t digest;
+    segment->is_hashed = said && from_base64(said + sizeof kind - 1, (uint8_t *)&digest, sizeof digest);
+    if (segment->is_hashed) segment->crc32c = __builtin_bswap32(digest);
+    return blob;
+}
+
 static void announce(const Call *call, const Object *object) {
     text_format(&call->reply->headers, "ETag: \"%s\"\r\nx-goog-generation: %llu\r\n", object->traits.etag,
                 (unsigned long long)object->generation);
-    if (object->traits.checksums) text_string(&call->reply->headers, object->traits.checksums);
+    add_checksums(call, object->blob, object->traits.checksums);
 }
 
 static void put_object(const Call *call) {
     int refused = request_precondition(call->request, object_find(call->bucket, call->key));
     if (refused) return fail(call, refused, "PreconditionFailed");
     Traits traits = traits_of(call->request);
-    Blob *blob = request_take_body(call->request);
+    Blob *blob = take_body(call);
     etag_make(traits.etag, blob, request_header(call->request, "Content-MD5"));
     announce(call, object_put(call->bucket, call->key, blob, traits));
     call->reply->status = 200;
@@ -279,8 +297,8 @@ static void get_object(const Call *call) {
     reply_object(call->reply, call->request, object, range);
     if (call->reply->status == 416) return fail(call, 416, "InvalidRange");
     text_format(&call->reply->headers, "x-goog-generation: %llu\r\n", (unsigned long long)object->generation);
-    if (object->traits.checksums && request_header(call->request, "x-amz-checksum-mode") && !range)
-        text_string(&call->reply->headers, object->traits.checksums);
+    bool asked = request_header(call->request, "x-amz-checksum-mode") && !range;
+    add_checksums(call, object->blob, asked ? object->traits.checksums : NULL);
 }
 
 /* Uploads in parts */
@@ -296,12 +314,13 @@ static void create_upload(const Call *call) {
 
 static void put_part(const Call *call, Upload *upload) {
     char etag[ETAG_SIZE];
-    Blob *blob = request_take_body(call->request);
+    Blob *blob = take_body(call);
     char *checksums = header_lines(call->request, is_checksum);
     etag_make(etag, blob, request_header(call->request, "Content-MD5"));
     upload_put(upload, parameter_or(call->request, "partNumber", ""), etag, blob);
     call->reply->status = 200;
-    text_format(&call->reply->headers, "ETag: \"%s\"\r\n%s", etag, checksums ? checksums : "");
+    text_format(&call->reply->headers, "ETag: \"%s\"\r\n", etag);
+    add_checksums(call, blob, checksums);
     free(checksums);
 }
 

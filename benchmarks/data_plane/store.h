@@ -10,6 +10,8 @@
 typedef struct {
     char *bytes;
     size_t size;
+    uint32_t crc32c;
+    bool is_hashed; /* crc32c is known: the client said it, or it was needed before */
 } Segment;
 
 /* Bytes that never change; shared by an object, its copies and the replies being sent. */
@@ -111,7 +113,8 @@ Part *upload_part(const Upload *upload, const char *name);
 Blob *upload_join(Upload *upload, char *const *names, int count);
 void upload_delete(Upload *upload);
 
-uint32_t crc32c(const Blob *blob);
+/* Hashes only those segments whose digest is not known yet, and combines them. */
+uint32_t crc32c(Blob *blob);
 void md5(const void *bytes, size_t size, uint8_t digest[16]);
 
 #endif
