@@ -49,7 +49,7 @@ class InvalidRequest(Failure):
 
 
 class NotFound(Failure):
-    """No such job or object."""
+    """No such job, object or bucket."""
 
     exit_code = 9
 
@@ -75,4 +75,6 @@ class StoreFull(Unavailable):
 
 
 class StoreGone(Failure):
-    """The store itself was removed or unmounted."""
+    """The store itself is not there: a bucket of another name, removed, or unmounted."""
+
+    exit_code = 9

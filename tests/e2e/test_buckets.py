@@ -168,6 +168,20 @@ def test_what_names_no_bucket_is_a_wrong_use(bench: Bench, arguments: tuple[str,
 
 
 @pytest.mark.usefixtures("s3")
+def test_a_missing_bucket_ends_with_9_whoever_asks(bench: Bench, url: str) -> None:
+    (bench.root / "a").write_text("x")
+    for command in (
+        ("buckets", "delete", url),
+        ("data", "list", url),
+        ("data", "push", "a", url),
+        ("data", "pull", url, "here"),
+        ("data", "remove", url, "--yes"),
+    ):
+        done = bench.cli(*command)
+        assert (done.code, "There is no such bucket" in done.err) == (9, True), (command, done.err)
+
+
+@pytest.mark.usefixtures("s3")
 def test_a_name_that_the_service_never_takes_is_a_wrong_use(bench: Bench) -> None:
     done = bench.cli("buckets", "create", "s3://Not_A_Bucket")
     assert (done.code, done.out) == (2, "")

@@ -68,7 +68,7 @@ def test_a_store_that_is_deleted_under_a_job_ends_both_job_and_follower(bench: B
     bench.await_log(job, "training")
     shutil.rmtree(bench.home / "store")
     done = bench.end(child)
-    assert done.code == 6
+    assert done.code == 9
     assert "no store" in done.err
     assert "Traceback" not in done.err
     bench.await_nothing_running(job)
