@@ -149,7 +149,7 @@ class Bucket:
         at = bisect.bisect_left(names, max(page.prefix, page.start))
         if page.after:
             at = max(at, bisect.bisect_right(names, page.after))
-            if page.delimiter and page.after.endswith(page.delimiter):
+            if page.delimiter and page.after[len(page.prefix) :].endswith(page.delimiter):
                 at = max(at, bisect.bisect_left(names, _past(page.after)))
         while at < len(names):
             name = names[at]
