@@ -18,8 +18,7 @@ OURS = "llmcloud"  # the tag, label or metadata entry of a bucket that we made
 class BucketWish:
     """How a bucket shall be; private, encrypted and without public access it always is.
 
-    `expire_logs_days` removes the jobs' logs, which carry LOG_TAG for clouds whose rules know no
-    more of a key than its beginning; one that can't tell them apart raises InvalidRequest.
+    `expire_logs_days` removes the jobs' logs, which carry the mark of their cloud (LogMark).
     `abort_uploads_days` frees the parts of uploads that were never completed.
     """
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.runtime.azure_account import connection_of
 from llmcloud.runtime.azure_names import refusal
-from llmcloud.runtime.bucket_api import BucketApi, connection_options
+from llmcloud.runtime.bucket_api import CUSTOM_TIME, BucketApi, LogMark, connection_options
 from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from obstore.store import AzureConfig, GCSCredential, S3Config
 
 FIX = "Let the machine's own role read and write the bucket; locally, set the cloud's variables."
@@ -48,7 +50,6 @@ class _Ambient(BucketApi):
 
 class _S3(_Ambient):
     endpoints = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    has_tags = True
 
     def connect(self, max_retries: int) -> Any:
         from obstore.store import S3Store
@@ -68,19 +69,23 @@ class _S3(_Ambient):
 class _Gcs(_Ambient):
     endpoints = ("STORAGE_EMULATOR_HOST",)
     condition = "version"
+    log_mark = LogMark.TIME
+    headers: Mapping[str, str] = {}
+
+    def dated(self, at: str) -> BucketApi:
+        made = _Gcs(self.url, self.name)
+        made.headers = {CUSTOM_TIME: at}
+        return made
 
     def connect(self, max_retries: int) -> Any:
         from obstore.store import GCSStore
 
         endpoint = self._endpoint()
+        options = connection_options(endpoint, max_retries, headers=self.headers)
         if not endpoint:
-            return GCSStore(self.name, **connection_options(endpoint, max_retries))
-        return GCSStore(  # Google's SDK needs no credentials there, either
-            self.name,
-            base_url=endpoint,
-            credential_provider=_nobody,
-            **connection_options(endpoint, max_retries),
-        )
+            return GCSStore(self.name, **options)
+        # Google's SDK needs no credentials there, either.
+        return GCSStore(self.name, base_url=endpoint, credential_provider=_nobody, **options)
 
 
 def _nobody() -> GCSCredential:

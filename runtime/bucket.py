@@ -8,15 +8,15 @@ import uuid
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.bucket_api import LOG_TAG, crc32c_in
+from llmcloud.runtime.bucket_api import crc32c_in
 from llmcloud.runtime.bucket_errors import PastEnd, gone
 from llmcloud.runtime.bucket_files import fetch_file, send_file
+from llmcloud.runtime.bucket_logs import LogWriter
 from llmcloud.runtime.bucket_requests import PAGE, RETRIES, Requests, insist, pause
 from llmcloud.runtime.errors import (
     Conflict,
     InvalidRequest,
     NotFound,
-    PermissionDenied,
     StoreGone,
     Throttled,
     Unavailable,
@@ -41,7 +41,7 @@ class BucketStore(ObjectStore):
         self.url = api.url
         self._patient = Requests(api, RETRIES)
         self._once = Requests(api, 0)  # who moves bulk wants to know, and slow down
-        self._may_tag = True
+        self._logs = LogWriter(api, self._patient)
 
     def check(self, key: str) -> None:
         """Raise InvalidRequest for a key that this bucket can't hold, or no store can."""
@@ -88,7 +88,7 @@ class BucketStore(ObjectStore):
     ) -> str:
         self.check(key)
         if not if_absent and if_match is None:
-            return self._put_tagged(key, data)
+            return (self._logs if layout.is_log(key) else self._patient).put(key, data)
         mode = "create" if if_absent else {self.api.condition: if_match}
         mark = uuid.uuid4().hex
         marked = {WRITE: mark}
@@ -168,14 +168,6 @@ class BucketStore(ObjectStore):
     def _expect_there(self) -> None:
         if not self.is_there():
             raise gone(self.url)
-
-    def _put_tagged(self, key: str, data: bytes) -> str:
-        """Write an object, with the tag that lets a bucket expire it if it is a piece of a log."""
-        if self.api.has_tags and self._may_tag and layout.is_log(key):
-            with contextlib.suppress(PermissionDenied, InvalidRequest):
-                return self._patient.put(key, data, tags=LOG_TAG)
-            self._may_tag = False  # it needs a permission of its own, and not all accounts can
-        return self._patient.put(key, data)
 
     def _under(self, prefix: str, start_after: str) -> Iterator[Entry]:
         folder, _, rest = prefix.rpartition("/")

@@ -5,6 +5,7 @@ Bytes that fit one request go through obstore, which is the same for every cloud
 
 from __future__ import annotations
 
+import enum
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -22,9 +23,21 @@ PART_BYTES = 8 << 20
 PARTS_MAX = 10_000
 # Of obstore with one request; the last is a part of 8 MiB at 30 kB/s.
 PATIENCE: ClientConfig = {"connect_timeout": "10s", "read_timeout": "30s", "timeout": "5m"}
-LOG_TAG = {"llmcloud": "log"}  # of objects that a bucket may expire by itself
+LOG_TAG = {"llmcloud": "log"}
+CUSTOM_TIME = "x-goog-custom-time"  # the header by which an object at Google gets a time
+LOG_PREFIX = "jobs/"  # what a rule knows of where logs lie, beside what must stay
 CRC32C = "crc32c"  # metadata: Azure allows letters and digits only
 _HEX = re.compile("[0-9a-f]{8}")
+
+
+class LogMark(enum.Enum):
+    """By what a bucket's rules tell the pieces of jobs' logs, which they may expire, from the rest.
+
+    Rules know how keys begin, and logs lie beside what must stay.
+    """
+
+    TAG = enum.auto()  # LOG_TAG
+    TIME = enum.auto()  # the time of its own that an object can have, and others here don't
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ class BucketApi(ABC):
 
     url: str
     condition = "e_tag"  # what a conditional write names: "e_tag" or "version"
-    has_tags = False  # objects can carry tags, and a bucket's rules tell them apart by these
+    log_mark = LogMark.TAG
     is_ordered = True  # listings come in the order of the keys' bytes
     credentials_fix = ""  # what to run when there are no valid credentials
 
@@ -85,6 +98,10 @@ class BucketApi(ABC):
 
         `max_retries` is how often obstore itself tries a request again.
         """
+
+    def dated(self, at: str) -> BucketApi:
+        """Return the same bucket, where all that is written has this time: for LogMark.TIME."""
+        raise NotImplementedError
 
     def refuses(self, key: str) -> str:
         """Say why the service would not keep an object under just this key, or nothing."""
@@ -148,10 +165,18 @@ def crc32c_in(metadata: Mapping[str, str]) -> int | None:
 
 
 def connection_options(
-    endpoint: str, max_retries: int, authority: bytes | None = None
+    endpoint: str,
+    max_retries: int,
+    authority: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return what all of obstore's stores are opened with; `authority` is a certificate."""
+    """Return what all of obstore's stores are opened with; `authority` is a certificate.
+
+    `headers` go with each request, and are not signed.
+    """
     client: ClientConfig = {**PATIENCE, "allow_http": endpoint.startswith("http:")}
     if authority:
         client["root_certificate"] = authority
+    if headers:
+        client["default_headers"] = dict(headers)
     return {"client_options": client, "retry_config": {"max_retries": max_retries}}

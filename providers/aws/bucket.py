@@ -40,7 +40,6 @@ class S3Bucket(BucketApi):
     """A bucket of S3, or of a service like it behind AWS_ENDPOINT_URL_S3."""
 
     credentials_fix = NO_CREDENTIALS_FIX
-    has_tags = True
 
     def __init__(
         self,

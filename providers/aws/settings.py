@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.buckets import OURS
 from llmcloud.providers.aws.errors import code_of, translated
-from llmcloud.runtime.bucket_api import LOG_TAG
+from llmcloud.runtime.bucket_api import LOG_PREFIX, LOG_TAG
 from llmcloud.runtime.errors import Failure, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
@@ -144,14 +144,13 @@ def lifecycle(wish: BucketWish) -> list[dict[str, Any]]:
         }
     ]
     if wish.expire_logs_days is not None:
-        # Rules know prefixes, and logs lie beside what must stay: so they carry a tag.
         tags = [{"Key": key, "Value": value} for key, value in LOG_TAG.items()]
         days = wish.expire_logs_days
         rules.append(
             {
                 "ID": f"{OURS}-expire-logs",
                 "Status": "Enabled",
-                "Filter": {"And": {"Prefix": "jobs/", "Tags": tags}},
+                "Filter": {"And": {"Prefix": LOG_PREFIX, "Tags": tags}},
                 "Expiration": {"Days": days},
                 "NoncurrentVersionExpiration": {"NoncurrentDays": days},
             }

@@ -41,7 +41,6 @@ class AzureBucket(BucketApi):
     """A container of a storage account."""
 
     credentials_fix = NO_CREDENTIALS_FIX
-    has_tags = True
     is_ordered = False  # "alphabetical" is all that is promised, and folders may come first
 
     def __init__(self, account: Account, name: str, make: Callable[[], object]) -> None:

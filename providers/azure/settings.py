@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from llmcloud.core.buckets import OURS, BucketWish
 from llmcloud.providers.azure.errors import code_of, translated
-from llmcloud.runtime.bucket_api import LOG_TAG
+from llmcloud.runtime.bucket_api import LOG_PREFIX, LOG_TAG
 from llmcloud.runtime.errors import Conflict, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
@@ -157,7 +157,6 @@ class AccountSettings:
 def _rule(container: str, days: int) -> Any:
     from azure.mgmt.storage import models
 
-    # Rules know prefixes, and logs lie beside what must stay: so they carry a tag.
     tags = [models.TagFilter(name=name, op="==", value=value) for name, value in LOG_TAG.items()]
     old = models.DateAfterModification(days_after_modification_greater_than=days)
     # Letters and digits are all that a name may have.
@@ -169,7 +168,7 @@ def _rule(container: str, days: int) -> Any:
         definition=models.ManagementPolicyDefinition(
             filters=models.ManagementPolicyFilter(
                 blob_types=["blockBlob"],
-                prefix_match=[f"{container}/jobs/"],
+                prefix_match=[f"{container}/{LOG_PREFIX}"],
                 blob_index_match=tags,
             ),
             actions=models.ManagementPolicyAction(

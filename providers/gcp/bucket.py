@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import time
 from dataclasses import dataclass, field
@@ -13,7 +14,14 @@ from xml.etree import ElementTree as ET
 from llmcloud.core.transfer.crc32c import base64_of, from_base64
 from llmcloud.providers.gcp.codes import NO_CREDENTIALS_FIX
 from llmcloud.providers.gcp.xml_api import XmlApi, text
-from llmcloud.runtime.bucket_api import BucketApi, Part, PartUpload, connection_options
+from llmcloud.runtime.bucket_api import (
+    CUSTOM_TIME,
+    BucketApi,
+    LogMark,
+    Part,
+    PartUpload,
+    connection_options,
+)
 from llmcloud.runtime.bucket_errors import not_as_sent
 from llmcloud.runtime.errors import NotFound, Unavailable
 
@@ -36,6 +44,8 @@ class GcsBucket(BucketApi):
 
     credentials_fix = NO_CREDENTIALS_FIX
     condition = "version"  # Google's generation
+    log_mark = LogMark.TIME
+    log_time = ""  # of all that is written
 
     def __init__(self, account: Account, name: str, make: Callable[[], object]) -> None:
         self.url = f"gs://{name}"
@@ -49,17 +59,21 @@ class GcsBucket(BucketApi):
 
         account = self.account
         provider = account.provider()
-        options = connection_options(account.endpoint, max_retries)
-        if account.payer:
-            options["client_options"]["default_headers"] = {"x-goog-user-project": account.payer}
+        known = {"x-goog-user-project": account.payer, CUSTOM_TIME: self.log_time}
+        headers = {name: value for name, value in known.items() if value}
         # What is left out here, obstore takes from variables that the SDK doesn't know.
         return GCSStore(
             self.name,
             base_url=account.endpoint,
             skip_signature=False,
             credential_provider=provider,
-            **options,
+            **connection_options(account.endpoint, max_retries, headers=headers),
         )
+
+    def dated(self, at: str) -> BucketApi:
+        made = copy.copy(self)
+        made.log_time = at
+        return made
 
     def create(self) -> None:
         self._make()

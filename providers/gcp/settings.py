@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.buckets import OURS, BucketInfo
+from llmcloud.runtime.bucket_api import LOG_PREFIX
 from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 LABEL = re.compile(r"[\w-]{0,63}")
-ABORT = "AbortIncompleteMultipartUpload"
+ABORT, DELETE = "AbortIncompleteMultipartUpload", "Delete"
+LOGS = {"matchesPrefix": [LOG_PREFIX]}
 
 
 def check(name: str, wish: BucketWish) -> None:
@@ -23,13 +25,6 @@ def check(name: str, wish: BucketWish) -> None:
             f"Google does not accept {name} as a bucket's name.",
             where=f"gs://{name}",
             fix="3 to 63 small letters, digits and hyphens, with a letter or digit at both ends.",
-        )
-    if wish.expire_logs_days is not None:
-        raise InvalidRequest(
-            "Google's rules can't tell a job's logs from the rest of it.",
-            where=f"gs://{name}",
-            fix="Leave out --expire-logs, and remove what one job has printed with: llmcloud data"
-            f" remove gs://{name}/jobs/ID/logs/",
         )
     for key, value in wish.tags.items():
         is_label = all(LABEL.fullmatch(each) and each == each.lower() for each in (key, value))
@@ -49,7 +44,7 @@ def apply(bucket: Any, wish: BucketWish) -> None:
     if wish.versioning:
         bucket.versioning_enabled = True
     others = [rule for rule in map(dict, bucket.lifecycle_rules) if not _is_ours(rule)]
-    bucket.lifecycle_rules = [*others, _aborting(wish.abort_uploads_days)]
+    bucket.lifecycle_rules = [*others, *_rules(wish)]
 
 
 def info(bucket: Any, *, is_google: bool) -> BucketInfo:
@@ -67,10 +62,20 @@ def info(bucket: Any, *, is_google: bool) -> BucketInfo:
     )
 
 
-def _aborting(days: int) -> dict[str, Any]:
-    return {"action": {"type": ABORT}, "condition": {"age": days}}
+def _rules(wish: BucketWish) -> list[dict[str, Any]]:
+    """Return the rules that a wish amounts to, in Google's words."""
+    rules = [{"action": {"type": ABORT}, "condition": {"age": wish.abort_uploads_days}}]
+    if wish.expire_logs_days is not None:
+        # Of what lies there, logs alone have such a time: rules know no tags.
+        condition = {"daysSinceCustomTime": wish.expire_logs_days, **LOGS}
+        rules.append({"action": {"type": DELETE}, "condition": condition})
+    return rules
 
 
 def _is_ours(rule: dict[str, Any]) -> bool:
     """Tell whether a rule is one that we make: they have no names."""
-    return bool(rule["action"]["type"] == ABORT) and rule["condition"].keys() == {"age"}
+    kind, condition = rule["action"]["type"], rule["condition"]
+    if kind == ABORT:
+        return bool(condition.keys() == {"age"})
+    logs = {name: value for name, value in condition.items() if name != "daysSinceCustomTime"}
+    return bool(kind == DELETE and len(condition) == 2 and logs == LOGS)

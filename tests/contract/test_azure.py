@@ -17,7 +17,7 @@ from llmcloud.core.buckets import Buckets, BucketWish
 from llmcloud.core.registry import buckets as buckets_of
 from llmcloud.core.stores import open_store
 from llmcloud.runtime.bucket import BucketStore
-from llmcloud.runtime.bucket_api import LOG_TAG, PART_BYTES
+from llmcloud.runtime.bucket_api import PART_BYTES
 from llmcloud.runtime.errors import Conflict, CredentialsError, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
@@ -268,12 +268,6 @@ class TestABucket:
             buckets.empty(name)
         assert "leased" in caught.value.where
         assert "lease break" in caught.value.fix
-
-    def test_marks_logs_for_its_account_to_expire(self, store: BucketStore, container: Any) -> None:
-        store.put("jobs/id/logs/1/0/0", b"a line")
-        store.put("jobs/id/status.json", b"{}")
-        tags = {each.name: each.tags for each in container.list_blobs(include=["tags"])}
-        assert tags == {"jobs/id/logs/1/0/0": LOG_TAG, "jobs/id/status.json": None}
 
 
 class TestASasToken:

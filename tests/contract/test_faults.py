@@ -480,6 +480,15 @@ class TestTheStore:
             write()
         assert list(store.objects()) == []
 
+    def test_writes_logs_without_their_mark_where_it_may_not_make_one(self, cloud: Cloud) -> None:
+        """…and does not ask for it again."""
+        store, key = cloud.store, "jobs/id/logs/0001/00000/00000000"
+        cloud.proxy.add(Fault(Do.ANSWER, cloud.wire.put, answer=cloud.wire.denied))
+        for data in (b"1", b"2"):
+            store.put(key, data)
+            assert store.get(key).data == data
+        assert len(cloud.proxy.seen(cloud.wire.put)) == 3
+
 
 def once_let_go(work: Callable[[], object]) -> None:
     """Do what the threads of a transfer that was stopped may hinder for a moment."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import obstore
@@ -14,6 +15,7 @@ from llmcloud.core.buckets import BucketWish
 from llmcloud.providers.gcp.bucket import GcsBucket
 from llmcloud.providers.gcp.buckets import GcsBuckets
 from llmcloud.providers.gcp.credentials import Account
+from llmcloud.runtime import bucket_logs
 from llmcloud.runtime.bucket import BucketStore
 from llmcloud.runtime.errors import NotFound, Unavailable
 
@@ -140,3 +142,37 @@ def test_a_bucket_of_somebody_else_is_no_store_that_is_made(
     """…but perhaps one that can be used."""
     fake.taken.add("others")
     buckets.open("others").create()
+
+
+class TestLogs:
+    """…are told from the rest by a time of their own: Google's rules know no tags."""
+
+    LOG = "jobs/id/logs/0001/00000/00000000"
+
+    def test_have_the_time_at_which_they_were_written(
+        self, bucket: GcsBucket, theirs: Bucket, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """…also those of a job that runs for days: a segment counts from when it last grew."""
+        clock = SimpleNamespace(time=lambda: now)
+        monkeypatch.setattr(bucket_logs, "time", clock)
+        store = BucketStore(bucket)
+        for now, said in ((1e9, 1e9), (1e9 + 3599, 1e9), (1e9 + 3600, 1e9 + 3600)):  # noqa: B007
+            store.put(self.LOG, b"x")
+            assert theirs.get_blob(self.LOG).custom_time.timestamp() == said
+
+    def test_are_what_the_rule_names(self, buckets: GcsBuckets, theirs: Bucket) -> None:
+        """…which replaces our own from before, and not what others made."""
+        theirs.add_lifecycle_delete_rule(days_since_custom_time=3)
+        theirs.patch()
+        for days in (30, 9):
+            buckets.create("bucket", BucketWish(expire_logs_days=days))
+        theirs.reload()
+        found = [(rule["action"]["type"], rule["condition"]) for rule in theirs.lifecycle_rules]
+        assert found == [
+            ("Delete", {"daysSinceCustomTime": 3}),
+            ("AbortIncompleteMultipartUpload", {"age": 7}),
+            ("Delete", {"daysSinceCustomTime": 9, "matchesPrefix": ["jobs/"]}),
+        ]
+        buckets.create("bucket", BucketWish())
+        theirs.reload()
+        assert len(list(theirs.lifecycle_rules)) == 2

@@ -259,13 +259,6 @@ def test_tags_that_google_has_no_labels_for_are_refused(
     assert "letter" in caught.value.fix
 
 
-def test_a_rule_for_logs_is_refused_with_what_to_do_instead(buckets: GcsBuckets) -> None:
-    """…before anything is made: Google's rules know how keys begin and end, and no tags."""
-    with pytest.raises(InvalidRequest) as caught:
-        buckets.create("bucket", BucketWish(expire_logs_days=30))
-    assert "llmcloud data remove gs://bucket/jobs/ID/logs/" in caught.value.fix
-
-
 def test_a_project_that_is_not_known_is_told_only_where_one_is_needed(
     bucket: GcsBucket,
 ) -> None:

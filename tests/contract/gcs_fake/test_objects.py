@@ -6,14 +6,15 @@ import base64
 import gzip
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import obstore.exceptions
 import pytest
 from google.api_core import exceptions
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from tests.rig.gcs.clients import storage_client
+from tests.rig.gcs.clients import gcs_store, storage_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -336,6 +337,7 @@ class TestAListing:
         delimiter=st.sampled_from(["", "/", "b", "//"]),
         page_size=st.integers(1, 4),
     )
+    @example(names={"/", "/a"}, prefix="/", delimiter="/", page_size=1)
     def test_is_what_its_definition_says(
         self,
         fake: GcsFake,
@@ -362,3 +364,25 @@ class TestAListing:
         assert [name for page in pages for name in page] == expected
         assert listing.prefixes == prefixes
         assert all(len(page) <= page_size for page in pages)
+
+
+class TestATimeOfItsOwn:
+    """…is kept with an object, and shown by both interfaces."""
+
+    TIME = "2026-11-22T06:50:17+01:00"
+
+    def test_is_said_by_a_header(self, fake: GcsFake, bucket: Bucket, client: Client) -> None:
+        gcs_store(fake.url, "bucket", headers={"x-goog-custom-time": self.TIME}).put("a", b"x")
+        blob = bucket.get_blob("a")
+        assert blob is not None
+        assert blob.custom_time == datetime.fromisoformat(self.TIME)
+        copied = bucket.copy_blob(blob, bucket, "b")
+        assert copied.custom_time == blob.custom_time
+        found = client._http.get(f"{fake.url}/bucket/a")
+        assert found.headers["x-goog-custom-time"] == "2026-11-22T05:50:17.000Z"
+
+    @pytest.mark.parametrize("time", ["yesterday", "2026-11-22T05:50:17"])
+    def test_is_a_time(self, fake: GcsFake, bucket: Bucket, time: str) -> None:
+        store = gcs_store(fake.url, bucket.name, headers={"x-goog-custom-time": time})
+        with pytest.raises(obstore.exceptions.BaseError, match="custom time"):
+            store.put("a", b"x")

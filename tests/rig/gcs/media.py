@@ -20,6 +20,7 @@ HEADERS = {
     "contentEncoding": "Content-Encoding",
     "contentLanguage": "Content-Language",
     "contentType": "Content-Type",
+    "customTime": "x-goog-custom-time",
 }
 
 

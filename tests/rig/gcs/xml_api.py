@@ -14,7 +14,7 @@ from tests.rig.gcs.digests import check_digests
 from tests.rig.gcs.media import HEADERS, download, version_headers
 from tests.rig.gcs.server import Request, Response, parsed_int
 from tests.rig.gcs.storage import Bucket, Page, Storage
-from tests.rig.gcs.versions import Conditions, Resource, Version, time_text
+from tests.rig.gcs.versions import Conditions, Resource, Version, time_of, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +29,7 @@ HEADERS_KNOWN = {
     "x-goog-copy-source-if-generation-match",
     "x-goog-copy-source-if-metageneration-match",
     "x-goog-metadata-directive",
+    "x-goog-custom-time",
     "x-goog-storage-class",
     "x-goog-hash",
     "x-goog-user-project",
@@ -215,6 +216,8 @@ def fields_of(request: Request) -> Resource:
     }
     if metadata:
         fields["metadata"] = metadata
+    if "customTime" in fields:
+        fields["customTime"] = time_of(fields["customTime"])
     if "x-goog-storage-class" in headers:
         fields["storageClass"] = headers["x-goog-storage-class"]
     return fields
