@@ -14,7 +14,7 @@ from llmcloud.core.transfer.crc32c import crc32c_of
 from llmcloud.core.transfer.errors import Changed
 from llmcloud.core.transfer.growing import FileSink, Growing, growing, is_growing, write_small
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
-from llmcloud.core.transfer.space import needing_space
+from llmcloud.core.transfer.space import writing
 from llmcloud.runtime.checkpoints.manifest import is_safe
 from llmcloud.runtime.digests import READ_BYTES
 from llmcloud.runtime.errors import Failure, InvalidRequest
@@ -104,12 +104,12 @@ class FolderTarget(Target):
 
     def write(self, item: Item, data: Any, crc32c: int) -> None:
         del crc32c
-        with needing_space(self.root, item):
+        with writing(self.root, item):
             write_small(self._growing(item, self._place(item.name)), data)
 
     def begin(self, item: Item, whole_crc32c: Callable[[], int]) -> Sink:
         del whole_crc32c
-        with needing_space(self.root, item):
+        with writing(self.root, item):
             return FileSink(self._growing(item, self._place(item.name)), self.root)
 
     def missing_bytes(self, item: Item) -> int:

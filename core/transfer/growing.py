@@ -17,7 +17,7 @@ from llmcloud.core.errors import UsageError
 from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Damaged
 from llmcloud.core.transfer.sides import Sink
-from llmcloud.core.transfer.space import check_space, needing_space
+from llmcloud.core.transfer.space import check_space, writing
 from llmcloud.runtime.bucket_api import part_bytes, part_count
 from llmcloud.runtime.errors import Failure
 
@@ -85,7 +85,7 @@ class FileSink(Sink):
 
     def put(self, number: int, chunks: Iterator[Any]) -> int:
         digest, offset = 0, (number - 1) * self._part_bytes
-        with needing_space(self._root, self._file.item):
+        with writing(self._root, self._file.item):
             for data in chunks:
                 digest = crc32c(data, digest)
                 _write_whole(self._descriptor, data, offset)
@@ -100,7 +100,7 @@ class FileSink(Sink):
         if item.sha256 and _sha256(self._descriptor) != item.sha256:
             self.abort()
             raise _damaged(item)
-        with needing_space(self._root, item):
+        with writing(self._root, item):
             _appear(self._descriptor, self._file)
 
     def close(self) -> None:

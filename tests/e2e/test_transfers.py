@@ -259,6 +259,29 @@ def test_files_that_did_not_arrive_are_named(cloud: Cloud) -> None:
     assert cloud.holds() == {"good": b"1"}
 
 
+@pytest.mark.parametrize("to", ["disk", "disk/new"])
+def test_a_folder_that_can_not_be_written_to_is_told_once(
+    bench: Bench, small_disk: Path, to: str
+) -> None:
+    """…not once a file; what is there already needs no leave."""
+    source = bench.root / "source"
+    source.mkdir()
+    for number in range(100):
+        (source / f"f{number}").write_text("x")
+    (source / "large").write_bytes(bytes((1 << 20) + 1))
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    done = bench.cli("data", "pull", source.as_uri(), to)
+    assert done.code == 4, done.err
+    assert "can't be written to" in done.err
+    assert "f1" not in done.err
+    subprocess.run([*remount[:2], "remount,rw", str(small_disk)], check=True)
+    assert bench.cli("data", "pull", source.as_uri(), to).code == 0
+    subprocess.run(remount, check=True)
+    done = bench.cli("data", "pull", source.as_uri(), to)
+    assert (done.code, "101 unchanged" in done.err) == (0, True), done.err
+
+
 @ON_ONE
 def test_a_disk_that_fills_up_keeps_what_came_and_goes_on(cloud: Cloud, small_disk: Path) -> None:
     """Whole files only, and the rest once there is room."""
