@@ -61,11 +61,9 @@ class Asked:
                 left_out=lambda name, reason: _emit("left_out", name=name, reason=reason),
                 failed=lambda name, reason: _emit("failed", name=name, reason=reason),
             )
-        if self.dry_run:  # which fails with nothing: what would is told here
+        if self.dry_run:
             return Events(
-                moved=lambda item: output.say(f"  {printable(item.name)}"),
-                left_out=_left_out,
-                failed=_left_out,
+                moved=lambda item: output.say(f"  {printable(item.name)}"), left_out=_left_out
             )
         return Events(left_out=_left_out)
 

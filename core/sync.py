@@ -74,16 +74,11 @@ def sync(source: Source, target: Target, options: Options | None = None) -> Summ
         for item in work.sorted_out(target, source.items(), delete=options.delete):
             _consider(work, item, options)
         meter.is_listed = True
-    failed = work.mover.failed
-    if failed and not options.dry_run:
-        raise PartlyFailed(failed, meter.files_done, source.url)
-    return Summary(
-        meter.files_total if options.dry_run else meter.files_done,
-        meter.bytes_total,
-        meter.unchanged,
-        _removed(work, source, options),
-        {**work.left_out, **{name: failure.what for name, failure in failed.items()}},
-    )
+    done = meter.files_total if options.dry_run else meter.files_done
+    if failed := work.mover.failed:
+        raise PartlyFailed(failed, done, source.url, dry_run=options.dry_run)
+    removed = _removed(work, source, options)
+    return Summary(done, meter.bytes_total, meter.unchanged, removed, work.left_out)
 
 
 @dataclass
@@ -145,7 +140,7 @@ def _consider(work: _Work, pair: tuple[Item, Item | None], options: Options) -> 
 def _removed(work: _Work, source: Source, options: Options) -> tuple[str, ...]:
     ours = _ignored_in(work.mover.target)
     names = tuple(name for name in work.extras if not (source.hides(name) or ours(name)))
-    if not names or options.dry_run:
+    if not names:
         return names
     if not work.seen:
         raise UsageError(
@@ -153,6 +148,8 @@ def _removed(work: _Work, source: Source, options: Options) -> tuple[str, ...]:
             where=source.url,
             fix="Check the source; to remove all, use: llmcloud data remove",
         )
+    if options.dry_run:
+        return names
     if not options.may_remove(names):
         raise UsageError("Nothing was removed; all else was done.")
     work.mover.target.remove(names)

@@ -40,9 +40,14 @@ def changed(path: object) -> Changed:
 
 
 class PartlyFailed(Failure):
-    """Some files could not be transferred; the others were. `failed` says why, by name."""
+    """Some files could not be transferred; the others were. `failed` says why, by name.
 
-    def __init__(self, failed: dict[str, Failure], done: int, where: str) -> None:
+    After a dry run: some can't be, and the others would be.
+    """
+
+    def __init__(
+        self, failed: dict[str, Failure], done: int, where: str, *, dry_run: bool = False
+    ) -> None:
         self.failed = {name: failure.what for name, failure in failed.items()}
         named = [
             f"{printable(name)}: {reason}"
@@ -51,13 +56,17 @@ class PartlyFailed(Failure):
         if len(failed) > NAMED_FAILURES:
             named.append(f"… and {len(failed) - NAMED_FAILURES} more; --json names them all")
         noun = "file" if len(failed) == 1 else "files"
-        super().__init__(
-            f"{len(failed)} {noun} failed, {done} were transferred.\n" + "\n".join(named),
-            where=where,
-            fix=RENAME
-            if all(isinstance(failure, InvalidRequest) for failure in failed.values())
-            else "Run the command again: what was transferred is not sent twice.",
-        )
+        would, were = ("would fail", "would be") if dry_run else ("failed", "were")
+        what = f"{len(failed):,} {noun} {would}, {done:,} {were} transferred."
+        super().__init__("\n".join([what, *named]), where=where, fix=_fix(failed, dry_run))
+
+
+def _fix(failed: dict[str, Failure], dry_run: bool) -> str:
+    if all(isinstance(failure, InvalidRequest) for failure in failed.values()):
+        return RENAME
+    if dry_run:
+        return "See to it that they can be read, or leave them out with --exclude."
+    return "Run the command again: what was transferred is not sent twice."
 
 
 # These meet every file alike: the rest need not be tried.

@@ -340,6 +340,10 @@ def test_a_dry_run_says_what_would_fail(bench: Bench) -> None:
     (folder / "fine").touch()
     (folder / "a\nline break").touch()
     done = bench.cli("data", "push", "corpus", "corpus", "--dry-run")
-    assert done.code == 0
+    assert done.code == 6
     assert "  fine\n" in done.err
-    assert "warning: a\\nline break is left out" in done.err
+    assert "1 file would fail, 1 would be transferred." in done.err
+    assert "a\\nline break: " in done.err
+    done = bench.cli("data", "push", "corpus", "corpus", "--dry-run", "--json")
+    assert [each.get("event") for each in done.objects] == ["failed", "pushed", None]
+    assert (done.code, done.objects[-1]["error"]["exit_code"]) == (6, 6)

@@ -303,10 +303,13 @@ class TestDelete:
         assert keys(store) == sorted(PREFIX + name for name in contents(source))
         assert not (store.root / PREFIX / "d/e").exists()
 
-    def test_of_an_empty_source_is_refused(self, store: FileStore, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("dry_run", [False, True])
+    def test_of_an_empty_source_is_refused(
+        self, store: FileStore, tmp_path: Path, dry_run: bool
+    ) -> None:
         (tmp_path / "empty").mkdir()
         with pytest.raises(UsageError, match="would remove all"):
-            push(store, tmp_path / "empty", delete=True)
+            push(store, tmp_path / "empty", delete=True, dry_run=dry_run)
         assert len(keys(store)) == 4
 
     def test_asks_first_with_the_names(self, store: FileStore, source: Path) -> None:
