@@ -65,6 +65,8 @@ def write_small(file: Growing, data: Any) -> None:
 class FileSink(Sink):
     """A large file that grows; `root` is for people."""
 
+    is_streamed = True
+
     def __init__(self, file: Growing, root: str) -> None:
         self._file, self._root = file, root
         self._size = file.item.size

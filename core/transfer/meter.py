@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from llmcloud.core.transfer.pool import Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 @dataclass
@@ -35,6 +36,26 @@ class Meter:
         with self._lock:
             self.bytes_done += size
             self.files_done += files
+
+    @contextlib.contextmanager
+    def part(self, size: int) -> Iterator[Callable[[int], None]]:
+        """Count a part that is moved in the block, of which what is yielded may count some before.
+
+        What fails takes back what it has counted.
+        """
+        counted = 0
+
+        def count(more: int) -> None:
+            nonlocal counted
+            counted += more
+            self.add(more)
+
+        try:
+            yield count
+        except BaseException:
+            self.add(-counted)
+            raise
+        self.add(size - counted)
 
     def forget(self, size: int) -> None:
         """Take back what was planned: the file proved to be unchanged."""

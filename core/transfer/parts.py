@@ -15,7 +15,7 @@ from llmcloud.runtime.digests import READ_BYTES
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from llmcloud.core.transfer.route import Route
     from llmcloud.core.transfer.sides import Item, Reader, Sink
@@ -105,12 +105,19 @@ class _Parts:
         digest = self._sink.held(number, size, lambda: self._read(start, size))
         if digest is None:
             self._route.wait_turn(size)
-            chunks = functools.partial(self._reader.chunks, start, size)
-            digest = self._route.tried(lambda: self._sink.put(number, chunks()))
+            digest = self._route.tried(lambda: self._put(number, start, size))
+        else:
+            self._route.meter.add(size)
         self._digests[number] = digest
-        self._route.meter.add(size)
         if number == 1:  # now, since asking takes a while, in which others bring the rest
             self._kept = self._kept_crc32c()
+
+    def _put(self, number: int, start: int, size: int) -> int:
+        with self._route.meter.part(size) as count:
+            chunks = self._reader.chunks(start, size)
+            return self._sink.put(
+                number, _counted(chunks, count) if self._sink.is_streamed else chunks
+            )
 
     def _read(self, start: int, size: int) -> Any:
         return self._route.tried(lambda: self._reader.read(start, size))
@@ -173,3 +180,9 @@ class _Parts:
         """Return start and size of a part."""
         start = (number - 1) * self._part_bytes
         return start, min(self._part_bytes, self._item.size - start)
+
+
+def _counted(chunks: Iterator[Any], count: Callable[[int], None]) -> Iterator[Any]:
+    for data in chunks:
+        yield data
+        count(len(data))

@@ -57,6 +57,8 @@ class Sink(ABC):
     It appears under its name when it is complete, and not before.
     """
 
+    is_streamed = False  # whether a part is written as its chunks come
+
     @abstractmethod
     def held(self, number: int, size: int, read: Callable[[], Any]) -> int | None:
         """Return the digest of a part that an earlier try left here, or None.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmcloud.core.transfer.sides import Sink
     from llmcloud.runtime.objects import Piece
 
+MIB = 1 << 20
 SMALL = b"small"
 LARGE = b"1" * PART_BYTES + b"2" * PART_BYTES + b"3" * 1000
 SIZES = pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
@@ -106,6 +107,47 @@ def failing(failure: Failure | OSError) -> Callable[[bytes], bytes]:
         raise failure
 
     return fail
+
+
+class Chunked(Held):
+    """Yields its bytes in many buffers; `seen` is what `meter` says before each."""
+
+    def __init__(self, tree: dict[str, bytes], meter: Meter) -> None:
+        super().__init__(tree)
+        self.meter = meter
+        self.seen: list[int] = []
+
+    def open(self, item: Item) -> Reader:
+        reader = super().open(item)
+        whole = reader.chunks
+
+        def chunks(start: int, size: int) -> Iterator[Any]:
+            for data in whole(start, size):
+                for at in range(0, len(data), MIB):
+                    self.seen.append(self.meter.bytes_done)
+                    yield self.before(item.name, start + at, data[at : at + MIB])
+
+        reader.chunks = chunks  # type: ignore[method-assign]
+        return reader
+
+
+def test_a_download_is_counted_as_it_comes_and_once(tmp_path: Path) -> None:
+    """A part that broke off takes back what it counted."""
+    meter = Meter()
+    source = Chunked({"bad": LARGE[: 2 * PART_BYTES]}, meter)
+
+    def reset(_: str, start: int, data: bytes) -> bytes:
+        if start == PART_BYTES - MIB and source.asked.count(("bad", 0)) == 1:
+            raise Unavailable("reset")
+        return data
+
+    source.before = reset
+    moved(source, FolderTarget(tmp_path / "target"), meter=meter)
+    assert source.asked.count(("bad", 0)) == 2
+    assert len({done % PART_BYTES for done in source.seen}) > 2
+    assert max(source.seen) < 2 * PART_BYTES
+    assert meter.bytes_done == meter.bytes_total == 2 * PART_BYTES
+    assert contents(tmp_path / "target") == source.tree
 
 
 @SIZES
