@@ -31,10 +31,14 @@ class Cost:
     peak_bytes: int
 
 
-def options(text: str | None, *, runs: int, quick_runs: int) -> argparse.Namespace:
-    """Return the command line of a benchmark: `runs`, `quick`, `peers`."""
+def options(
+    text: str | None, *, runs: int, quick_runs: int, more: argparse.ArgumentParser | None = None
+) -> argparse.Namespace:
+    """Return the command line of a benchmark: `runs`, `quick`, `peers`, and what is in `more`."""
     parser = argparse.ArgumentParser(
-        description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[more] if more else [],
     )
     parser.add_argument("--runs", type=int, help=f"runs of each ({runs})")
     parser.add_argument("--quick", action="store_true", help=f"small sizes, {quick_runs} runs")

@@ -1,6 +1,9 @@
 """Uploads, downloads and re-syncs against the best tools, one after the other, again and again.
 
     python -m benchmarks.data_plane [--runs N] [--quick] [--peers FOLDER]
+                                    [--clouds s3,gs,az] [--cases SUBSTRING]
+
+--clouds and --cases measure a part only: some clouds, and the cases whose title has SUBSTRING.
 
 All talk to one server of ours in memory on loopback (server.c), without TLS: this measures what
 the client costs. llmcloud runs as a user runs it, start-up included, and alone computes and checks
@@ -10,6 +13,7 @@ the scripts on bare obstore apart: they are the ceiling of the library that llmc
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from benchmarks.measure import Cost
 
 KIB, MIB = 1 << 10, 1 << 20
+TOOLS = {"s3": tools.s3, "gs": tools.gcs, "az": tools.azure}
 CEILING = "obstore (script)"
 MOST_FILES = 100_000  # to move in all by one tool: a run of them takes half a minute
 
@@ -50,7 +55,7 @@ class Case:
 def cases(*, quick: bool) -> list[Case]:
     """Return what is measured."""
     by = 32 if quick else 1
-    everywhere = ("s3", "gs", "az")
+    everywhere = tuple(TOOLS)
     big, many = 1024 * MIB // by, 10_000 // by
     return [
         Case("1 GiB up", "up", 1, big, everywhere),
@@ -68,15 +73,29 @@ def cases(*, quick: bool) -> list[Case]:
 
 def main() -> None:
     """Print a table a cloud."""
-    options = measure.options(__doc__, runs=5, quick_runs=1)
-    found = cases(quick=options.quick)
-    for cloud, make in (("s3", tools.s3), ("gs", tools.gcs), ("az", tools.azure)):
+    options = measure.options(__doc__, runs=5, quick_runs=1, more=_part())
+    found = [case for case in cases(quick=options.quick) if options.cases in case.title]
+    for cloud in options.clouds:
+        make = partial(TOOLS[cloud], peers=options.peers)
         rows = []
         for case in found:
             if cloud in case.clouds:
-                rows += _measured(case, cloud, partial(make, peers=options.peers), options.runs)
+                rows += _measured(case, cloud, make, options.runs)
         headings = [cloud, "tool", "wall", "CPU", "peak memory", "llmcloud of it"]
         measure.show(headings, rows)
+
+
+def _part() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--clouds", type=_clouds, default=list(TOOLS), help="s3,gs,az")
+    parser.add_argument("--cases", default="", metavar="SUBSTRING", help="of their titles")
+    return parser
+
+
+def _clouds(text: str) -> list[str]:
+    if unknown := set(text.split(",")) - set(TOOLS):
+        raise argparse.ArgumentTypeError(f"no such cloud: {', '.join(unknown)}")
+    return text.split(",")
 
 
 def _measured(

@@ -8,13 +8,15 @@ python -m benchmarks.data_plane.fill objects CLOUD URL BUCKET COUNT PREFIX
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data_plane.sdk import ACCOUNT, KEY
+from benchmarks.data_plane.sdk import ACCOUNT, azure_store
 
 PART_BYTES = 8 << 20
 FIRST = "000/000000.bin"
@@ -41,10 +43,13 @@ def main() -> None:
 
 
 def _write(folder: Path, count: int, size: int) -> None:
+    """Make the files, older than any object: services' times are whole seconds."""
+    old = time.time() - 3600
     for number in range(count):
         path = folder / _name(number)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_noise(size, number))
+        os.utime(path, (old, old))
 
 
 def _name(number: int) -> str:
@@ -87,19 +92,12 @@ def _make(cloud: str, url: str, bucket: str) -> None:
 
 
 def _store(cloud: str, url: str, bucket: str) -> Any:
-    from obstore.store import AzureStore, S3Store
-
-    http = {"allow_http": True}
     if cloud == "az":
-        return AzureStore(
-            bucket,
-            account_name=ACCOUNT,
-            account_key=KEY,
-            endpoint=f"{url}/{ACCOUNT}",
-            client_options=http,
-        )
+        return azure_store(f"{url}/{ACCOUNT}/{bucket}")
+    from obstore.store import S3Store
+
     # The server's GCS and S3 are two faces of the same objects.
-    return S3Store(bucket, endpoint=url, client_options=http)
+    return S3Store(bucket, endpoint=url, client_options={"allow_http": True})
 
 
 if __name__ == "__main__":

@@ -116,7 +116,17 @@ static void add_traits(Text *body, const Traits *traits) {
     text_string(body, "}");
 }
 
-static void add_object(Text *body, const char *bucket_name, const Object *object) {
+/* Where some clients fetch the bytes from. */
+static void add_link(const Call *call, const char *bucket_name, const Object *object) {
+    Text *body = &call->reply->body;
+    text_format(body, "\"mediaLink\":\"http://%s/download/storage/v1/b/%s/o/", request_header(call->request, "Host"),
+                bucket_name);
+    text_percent(body, object->key);
+    text_format(body, "?generation=%llu&alt=media\",", (unsigned long long)object->generation);
+}
+
+static void add_object(const Call *call, const char *bucket_name, const Object *object) {
+    Text *body = &call->reply->body;
     text_string(body, "{\"kind\":\"storage#object\",\"storageClass\":\"STANDARD\",\"metageneration\":\"1\",");
     add_member(body, "bucket", bucket_name);
     add_member(body, "name", object->key);
@@ -126,13 +136,14 @@ static void add_object(Text *body, const char *bucket_name, const Object *object
                 (unsigned long long)object->generation);
     add_time(body, "timeCreated", object->modified);
     add_time(body, "updated", object->modified);
+    add_link(call, bucket_name, object);
     add_traits(body, &object->traits);
     text_string(body, "}");
 }
 
 static void reply_resource(const Call *call, const Object *object) {
     begin_json(call);
-    add_object(&call->reply->body, call->bucket_name, object);
+    add_object(call, call->bucket_name, object);
     if (object->traits.checksums) text_string(&call->reply->headers, object->traits.checksums);
 }
 
@@ -255,15 +266,27 @@ static void answer_bucket(const Call *call) {
     text_format(&call->reply->body, "{\"kind\":\"storage#bucket\",\"name\":\"%s\"}", call->bucket_name);
 }
 
+/* Downloads in chunks are checked against this, and not all who upload send it. */
+static void complete_checksum(Object *object) {
+    if (object->traits.checksums) return;
+    Text line = {0};
+    text_hash(&line, object->blob);
+    object->traits.checksums = line.data;
+}
+
 static void add_entries(Text *body, const Call *call, const Page *page, bool prefixes) {
     const char *comma = "";
     for (int i = 0; i < page->count; i++) {
         const Entry *entry = &page->entries[i];
         if ((entry->prefix != NULL) != prefixes) continue;
         text_string(body, comma);
-        if (prefixes) text_json(body, entry->prefix);
-        else add_object(body, call->bucket_name, entry->object);
         comma = ",";
+        if (prefixes) {
+            text_json(body, entry->prefix);
+            continue;
+        }
+        complete_checksum(entry->object);
+        add_object(call, call->bucket_name, entry->object);
     }
 }
 
@@ -306,19 +329,11 @@ static void copy_object(const Call *call, const Object *from) {
     memcpy(traits.etag, from->traits.etag, ETAG_SIZE);
     const Object *made = object_put(bucket, key, blob_share(from->blob), traits);
     begin_json(call);
-    if (!call->rewrites) return add_object(&call->reply->body, bucket_name, made);
+    if (!call->rewrites) return add_object(call, bucket_name, made);
     text_format(&call->reply->body, "{\"kind\":\"storage#rewriteResponse\",\"done\":true,\"objectSize\":\"%zu\","
                 "\"totalBytesRewritten\":\"%zu\",\"resource\":", made->blob->size, made->blob->size);
-    add_object(&call->reply->body, bucket_name, made);
+    add_object(call, bucket_name, made);
     text_string(&call->reply->body, "}");
-}
-
-/* Downloads in chunks are checked against this; whoever uploads in parts does not send it. */
-static void complete_checksum(Object *object) {
-    if (object->traits.checksums) return;
-    Text line = {0};
-    text_hash(&line, object->blob);
-    object->traits.checksums = line.data;
 }
 
 static void answer_object(const Call *call) {
@@ -411,7 +426,9 @@ static void continue_upload(const Call *call, Upload *upload) {
     }
     if (!range || (total && total[1] != '*' && strtoull(total + 1, NULL, 10) == received))
         return end_upload(call, upload);
-    call->reply->status = 308;
+    bool hides = request_header(call->request, "X-Guploader-No-308"); /* Go's client follows a 308 */
+    call->reply->status = hides ? 200 : 308;
+    if (hides) reply_header(call->reply, "X-Http-Status-Code-Override", "308");
     if (received) text_format(&call->reply->headers, "Range: bytes=0-%zu\r\n", received - 1);
 }
 

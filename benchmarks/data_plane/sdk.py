@@ -2,14 +2,15 @@
 
     python -m benchmarks.data_plane.sdk LIBRARY up|down FILE-OR-FOLDER URL/BUCKET PREFIX
 
-LIBRARY is boto3, google, azure or obstore; the last is the ceiling of what we build on: bytes
-moved as fast as the library can, nothing compared, hashed or shown.
+LIBRARY is boto3, google, azure, or obstore-s3, obstore-gs, obstore-az; the last three are the
+ceiling of what we build on: bytes moved as fast as the library can, nothing compared or shown.
 """
 
 from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,19 +102,11 @@ def azure(way: str, local: Path, base: str, prefix: str) -> None:
         each([blob.name for blob in client.list_blobs(prefix)], fetch)
 
 
-def obstore(way: str, local: Path, base: str, prefix: str) -> None:
+def obstore(connect: Callable[[str], Any], way: str, local: Path, base: str, prefix: str) -> None:
     """Transfer with obstore's synchronous calls in threads."""
     import obstore as library
-    from obstore.store import S3Store
 
-    url, _, bucket = base.rpartition("/")
-    store = S3Store(
-        bucket,
-        endpoint=url,
-        client_options={"allow_http": True},
-        unsigned_payload=True,
-        checksum_algorithm="CRC64NVME",
-    )
+    store = connect(base)
 
     def send(name: str) -> None:
         path = local if local.is_file() else local / name
@@ -147,6 +140,47 @@ def each(names: Iterable[str], work: Callable[[str], Any]) -> None:
             pass
 
 
+def s3_store(base: str) -> Any:
+    """Return obstore's S3."""
+    from obstore.store import S3Store
+
+    url, _, bucket = base.rpartition("/")
+    return S3Store(
+        bucket,
+        endpoint=url,
+        client_options={"allow_http": True},
+        unsigned_payload=True,
+        checksum_algorithm="CRC64NVME",
+    )
+
+
+def gcs_store(base: str) -> Any:
+    """Return obstore's Cloud Storage; without a token it would ask Google's machines for one."""
+    from obstore.store import GCSStore
+
+    url, _, bucket = base.rpartition("/")
+    return GCSStore(
+        bucket,
+        base_url=url,
+        client_options={"allow_http": True},
+        credential_provider=lambda: {"token": "bench", "expires_at": None},
+    )
+
+
+def azure_store(base: str) -> Any:
+    """Return obstore's Azure Blob."""
+    from obstore.store import AzureStore
+
+    endpoint, _, container = base.rpartition("/")
+    return AzureStore(
+        container,
+        account_name=ACCOUNT,
+        account_key=KEY,
+        endpoint=endpoint,
+        client_options={"allow_http": True},
+    )
+
+
 def _files(local: Path) -> list[str]:
     if local.is_file():
         return [local.name]
@@ -159,7 +193,14 @@ def _place(local: Path, key: str, prefix: str) -> Path:
     return path
 
 
-LIBRARIES = {"boto3": boto3, "google": google, "azure": azure, "obstore": obstore}
+LIBRARIES = {
+    "boto3": boto3,
+    "google": google,
+    "azure": azure,
+    "obstore-s3": partial(obstore, s3_store),
+    "obstore-gs": partial(obstore, gcs_store),
+    "obstore-az": partial(obstore, azure_store),
+}
 
 if __name__ == "__main__":
     main()

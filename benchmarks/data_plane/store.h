@@ -73,7 +73,7 @@ typedef struct {
 } Query;
 
 typedef struct {
-    const Object *object; /* NULL for a prefix */
+    Object *object; /* NULL for a prefix */
     char *prefix;
 } Entry;
 
