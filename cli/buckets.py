@@ -28,7 +28,7 @@ UrlArgument = Annotated[
     str,
     typer.Argument(
         metavar="URL",
-        help="s3://NAME, gs://NAME or az://ACCOUNT/CONTAINER.",
+        help="s3://BUCKET, gs://BUCKET or az://ACCOUNT/CONTAINER.",
         show_default=False,
     ),
 ]
@@ -38,7 +38,12 @@ UrlArgument = Annotated[
 def create(
     url: UrlArgument,
     region: Annotated[
-        str, typer.Option("--region", help="Where; the cloud's own default by default.")
+        str,
+        typer.Option(
+            "--region",
+            metavar="REGION",
+            help="Where; left out: the SDK's own, else us-east-1 or US.",
+        ),
     ] = "",
     versioning: Annotated[
         bool, typer.Option("--versioning", help="Keep what is replaced or deleted.")

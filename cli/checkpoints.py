@@ -53,9 +53,12 @@ def list_checkpoints(
 @app.command()
 def pull(
     job: JobArgument,
-    to: Annotated[str, typer.Option("--to", help="The folder to write to.")] = "checkpoints",
+    to: Annotated[
+        str, typer.Option("--to", metavar="FOLDER", help="The folder to write to.")
+    ] = "checkpoints",
     step: Annotated[
-        int | None, typer.Option("--step", min=0, help="Which; the newest by default.")
+        int | None,
+        typer.Option("--step", metavar="STEP", min=0, help="Which; the newest by default."),
     ] = None,
     latest: Annotated[bool, typer.Option("--latest", help="The newest; the default.")] = False,
     keep_watching: Annotated[
@@ -65,7 +68,7 @@ def pull(
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Download a checkpoint; verified, and continued if it was interrupted."""
+    """Download a checkpoint. It is verified, and continued if it was interrupted."""
     output.json_mode(as_json)
     from llmcloud.core import checkpoints
     from llmcloud.core.errors import UsageError

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from llmcloud.core.transfer.sides import Item, Source
     from llmcloud.runtime.store import ObjectStore
 
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
 
 PlaceArgument = Annotated[
     str,
     typer.Argument(
-        metavar="PLACE", help="A name in the store, or a URL: s3:// gs:// az:// file://."
+        metavar="PLACE", help="A name in the store, or a URL: s3://, gs://, az:// or file://."
     ),
 ]
 ExcludeOption = Annotated[
-    list[str] | None, typer.Option("--exclude", help="A pattern as in .gitignore; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--exclude", metavar="PATTERN", help="What stays, as in a .gitignore; may be repeated."
+    ),
 ]
 ChecksumOption = Annotated[
     bool, typer.Option("--checksum", help="Compare digests instead of sizes and times.")
@@ -44,7 +47,10 @@ DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what wou
 @app.command()
 def push(
     source: Annotated[
-        str, typer.Argument(help="A file, a folder, a pattern like 'd/*.bin', or a URL of such.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="A file, a folder, a pattern like 'd/*.bin', or a URL of such."
+        ),
     ],
     place: PlaceArgument,
     exclude: ExcludeOption = None,
@@ -73,7 +79,9 @@ def push(
 @app.command()
 def pull(
     place: PlaceArgument,
-    target: Annotated[str, typer.Argument(help="A folder, or a URL of one.")] = ".",
+    target: Annotated[
+        str, typer.Argument(metavar="[TARGET]", help="A folder, or a URL of one.")
+    ] = ".",
     exclude: ExcludeOption = None,
     checksum: ChecksumOption = False,
     delete: DeleteOption = False,
@@ -83,7 +91,7 @@ def pull(
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Download what is not here yet; each file is verified, and whole or absent."""
+    """Download what is not here yet. Each file is verified, and whole or absent."""
     output.json_mode(as_json)
     from llmcloud.cli.transfer import Asked, transfer
     from llmcloud.core import location
@@ -96,12 +104,20 @@ def pull(
 @app.command("list")
 def list_data(
     place: Annotated[
-        str, typer.Argument(metavar="[PLACE]", help="Left out: all that has a name.")
+        str,
+        typer.Argument(
+            metavar="[PLACE]",
+            help="A name in the store, or a URL; left out: all names.",
+            show_default=False,
+        ),
     ] = "",
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what lies in a place, or the places that have names, with the URLs jobs read them by."""
+    """List what lies in a place, or the places that have names.
+
+    The latter with the URLs that jobs read them by.
+    """
     output.json_mode(as_json)
     from llmcloud.core import location
 

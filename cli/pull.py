@@ -15,7 +15,10 @@ from llmcloud.cli.session import JsonOption, OpenJob, StoreOption
 def pull(
     job: JobArgument,
     to: Annotated[
-        str, typer.Option("--to", help="The folder to write to; the job's id by default.")
+        str,
+        typer.Option(
+            "--to", metavar="FOLDER", help="The folder to write to; the job's id by default."
+        ),
     ] = "",
     store: StoreOption = "",
     as_json: JsonOption = False,

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else.")]
 StoreOption = Annotated[
-    str, typer.Option("--store", help="URL of the store to look in.", show_default=False)
+    str,
+    typer.Option("--store", metavar="URL", help="The store to look in.", show_default=False),
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Answer questions with yes.")]
 SetOption = Annotated[
