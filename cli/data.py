@@ -44,8 +44,9 @@ LimitOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
 
 
-@app.command()
+@app.command(context_settings={"allow_extra_args": True})  # told better than by typer
 def push(
+    context: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -64,6 +65,11 @@ def push(
 ) -> None:
     """Upload what the place does not have yet."""
     output.json_mode(as_json)
+    if context.args:
+        raise UsageError(
+            f"push takes one SOURCE and one PLACE, and was given {2 + len(context.args)} words.",
+            fix="Quote a pattern, or the shell puts names in its place: '*.bin'.",
+        )
     from llmcloud.cli.transfer import Asked, transfer
     from llmcloud.core import location
 

@@ -189,6 +189,14 @@ def test_the_places_that_have_names_are_listed_and_what_submits_brought_is_not(
     assert pushed["url"] in bench.cli("data", "list").out
 
 
+def test_a_pattern_that_the_shell_has_filled_in_is_to_be_quoted(bench: Bench) -> None:
+    for name in ("a.bin", "b.bin", "c.bin"):
+        (bench.root / name).write_text("x")
+    done = bench.cli("data", "push", "a.bin", "b.bin", "c.bin", "s3://bucket/x", "--json")
+    assert done.code == done.document["error"]["exit_code"] == 2
+    assert "Quote a pattern" in done.err
+
+
 def test_data_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
     (bench.root / "corpus").mkdir()
     (bench.root / "corpus" / "a").write_text("a")
