@@ -216,8 +216,7 @@ def _content(url: str) -> str:
     sizes = [entry.size for entry in islice(open_store(url).objects(), COUNTED + 1)]
     if len(sizes) > COUNTED:
         return f"more than {COUNTED:,} objects"
-    noun = "object" if len(sizes) == 1 else "objects"
-    return f"{len(sizes):,} {noun} ({render.size(sum(sizes))})" if sizes else ""
+    return f"{render.objects(len(sizes))} ({render.size(sum(sizes))})" if sizes else ""
 
 
 def _place(found: BucketInfo) -> str:

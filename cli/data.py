@@ -148,7 +148,9 @@ def _list_places(found: list[Place], store: ObjectStore, *, as_json: bool) -> No
         rows = [[p.name, str(p.objects), render.size(p.size_bytes), p.url] for p in found]
         print(render.table(rows, ["NAME", "OBJECTS", "SIZE", "URL"]))  # noqa: T201
     else:
-        output.say(f"Nothing has been pushed to {store.url}. Begin with: llmcloud data push")
+        output.say(
+            f"Nothing has been pushed to {store.url}. Begin with: llmcloud data push SOURCE NAME"
+        )
 
 
 def _list_place(source: Source, *, as_json: bool) -> None:
@@ -166,7 +168,7 @@ def _list_place(source: Source, *, as_json: bool) -> None:
             line = f"{render.size(item.size):>10}  {printable(item.name)}"
         print(line)  # noqa: T201 - and not flushed: there may be a million
     if not as_json:
-        output.say(f"{count:,} objects, {render.size(total)}, {source.url}")
+        output.say(f"{render.objects(count)}, {render.size(total)}, {source.url}")
 
 
 def _document(item: Item) -> dict[str, Any]:
@@ -191,7 +193,7 @@ def remove(
     items = list(source.items())
     names, size_bytes = [item.name for item in items], sum(item.size for item in items)
     if not dry_run:
-        if not output.confirm(f"Remove {len(names):,} objects under {url}?", yes=yes):
+        if not output.confirm(f"Remove {render.objects(len(names))} under {url}?", yes=yes):
             raise UsageError("Nothing was removed.")
         location.remove(source, names)
     if as_json:
@@ -199,4 +201,6 @@ def remove(
         output.emit_last({"event": "summary", **said})
     else:
         would = "would be " if dry_run else ""
+        for name in names if dry_run else ():
+            output.say(f"  {printable(name)}")
         output.say(f"{len(names):,} {would}removed ({render.size(size_bytes)}): {url}")

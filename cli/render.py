@@ -157,6 +157,11 @@ def size(size_bytes: float) -> str:
     raise AssertionError
 
 
+def objects(count: int) -> str:
+    """Return how many objects there are, in words."""
+    return "1 object" if count == 1 else f"{count:,} objects"
+
+
 def _hidden(cell: str) -> int:
     """Return how many characters of a painted text take no room."""
     return len(output.RESET) + cell.index("m") + 1 if cell.startswith("\x1b[") else 0

@@ -42,11 +42,14 @@ __all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
 
 # What each cloud lets a new bucket be called, part by part, and how to say that.
 NAMES = {
-    "s3": ((r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",), "s3://BUCKET, of a-z, 0-9, . and -"),
-    "gs": ((r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",), "gs://BUCKET, of a-z, 0-9, ., _ and -"),
+    "s3": ((r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",), "s3://BUCKET, 3 to 63 of a-z, 0-9, . and -"),
+    "gs": (
+        (r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",),
+        "gs://BUCKET, 3 to 222 of a-z, 0-9, ., _ and -",
+    ),
     "az": (
         (r"[a-z0-9]{3,24}", r"(?=.{3,63}\Z)[a-z0-9]+(?:-[a-z0-9]+)*|\$(?:root|web|logs)"),
-        "az://ACCOUNT/CONTAINER, the account of a-z and 0-9, the container of these and -",
+        "az://ACCOUNT/CONTAINER, 3 to 24 of a-z and 0-9, and 3 to 63 of these and -",
     ),
 }
 BUCKETS = tuple(NAMES)

@@ -202,7 +202,9 @@ def test_data_is_removed_only_when_that_is_confirmed(bench: Bench) -> None:
     (bench.root / "corpus" / "a").write_text("a")
     bench.cli("data", "push", "corpus", "corpus")
     assert bench.cli("data", "remove", "corpus").code == 2
-    assert bench.cli("data", "remove", "corpus", "--dry-run").code == 0
+    done = bench.cli("data", "remove", "corpus", "--dry-run")
+    assert (done.code, done.err.splitlines()[0]) == (0, "  a")
+    assert "1 object, 1 B" in bench.cli("data", "list", "corpus").err
     assert len(bench.cli("data", "list", "corpus", "--json").objects) == 1
     assert bench.cli("data", "remove", "corpus", "--yes").code == 0
     assert bench.cli("data", "list", "corpus").code == 9
