@@ -89,7 +89,7 @@ def _target(text: str, default: ObjectStore | None) -> Target:
 def remove(found: Source, names: Sequence[str]) -> None:
     """Remove items of a source by their names; from a store as its objects."""
     if isinstance(found, StoreSource):
-        found.store.delete_all([found.prefix + name for name in names])
+        found.remove(names)
         return
     assert isinstance(found, FolderSource)  # noqa: S101 - `source` returns one of the two
     root = Path(found.root).absolute()

@@ -103,6 +103,9 @@ class _Single(StoreSource):
     def items(self) -> Iterator[Item]:
         yield self._item
 
+    def remove(self, names: Sequence[str]) -> None:
+        self.store.delete_all([self.prefix + name for name in names])
+
 
 class _Filtered(StoreSource):
     """Objects under a prefix, but for those that are not chosen."""
@@ -122,8 +125,13 @@ class _Filtered(StoreSource):
             if self._chosen(item.name) and not self._excluded.match(item.name):
                 found = True
                 yield item
-        if not found:
+        if not found and not self._has_markers():
             raise NotFound("There is nothing here.", where=self.url)
+
+    def _has_markers(self) -> bool:
+        """Tell whether a console has made an empty folder here: `folder/`, which is no item."""
+        listed = self.store.objects(self.prefix)
+        return any(not self.hides(entry.key[len(self.prefix) :]) for entry in listed)
 
 
 def _base(parts: Sequence[str]) -> int:

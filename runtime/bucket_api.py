@@ -135,6 +135,10 @@ class BucketApi(ABC):
         """
         del key, data, crc32c, made
 
+    def delete_marker(self, folder: str) -> None:
+        """Delete the object `folder/` that consoles make; obstore takes its key for `folder`."""
+        del folder
+
     def crc32c(self, key: str) -> int | None:
         """Return the digest of an object sent in parts, or None where the service keeps none."""
         del key

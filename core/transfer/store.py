@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Changed, Damaged
+from llmcloud.core.transfer.pool import Pool
+from llmcloud.core.transfer.retry import tried
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 from llmcloud.runtime.bucket_api import PART_BYTES, part_count
 from llmcloud.runtime.errors import Conflict, Failure, InvalidRequest, NotFound, Unavailable
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     from llmcloud.runtime.bucket import BucketStore
     from llmcloud.runtime.bucket_api import Part, PartUpload
     from llmcloud.runtime.objects import ObjectStore
+
+
+AT_ONCE = 8  # markers that are deleted at the same time
 
 
 class StoreSource(Source):
@@ -45,6 +51,11 @@ class StoreSource(Source):
 
     def crc32c(self, item: Item) -> int | None:
         return self.store.crc32c(self._key(item))
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove items, and the markers of folders in it."""
+        bucket = cast("BucketStore", self.store)
+        _remove(bucket, self.prefix, names, lambda name: not self.hides(name))
 
     def _key(self, item: Item) -> str:
         return self._keys.get(item.name) or self.prefix + item.name
@@ -102,7 +113,7 @@ class StoreTarget(Target):
         return _UploadSink(upload, upload.parts(), item.size)
 
     def remove(self, names: Sequence[str]) -> None:
-        self.store.delete_all([self.prefix + name for name in names])
+        _remove(self.store, self.prefix, names, set(names).__contains__)
 
     def _find(self, item: Item) -> Item | None:
         try:
@@ -135,6 +146,7 @@ class _ObjectReader(Reader):
                 size -= len(data)
                 yield data
         except Conflict as failure:
+            self._store.head(self._key)  # Azurite takes what is not there for another version
             raise Changed("It changed while it was read.", where=self._key) from failure
         if size:
             raise Changed("It changed while it was read.", where=self._key)
@@ -206,6 +218,27 @@ def _items(store: ObjectStore, prefix: str) -> Iterator[Item]:
             raise Unavailable("The store lists its objects in no order.", where=store.url)
         before = name
         yield Item(name, size, modified_at, 0.0, version)
+
+
+def _remove(
+    store: BucketStore, prefix: str, names: Sequence[str], is_chosen: Callable[[str], bool]
+) -> None:
+    """Remove objects, and of the chosen what is still listed then: consoles' `folder/`."""
+    store.delete_all([prefix + name for name in names])
+    pool = Pool(AT_ONCE)
+    own = [prefix.rstrip("/")] if prefix and is_chosen("") else []  # which not all list
+    with pool.running():
+        for folder in itertools.chain(own, _markers(store, prefix, is_chosen)):
+            delete = functools.partial(store.api.delete_marker, folder)
+            pool.add(functools.partial(tried, pool, delete))
+
+
+def _markers(store: BucketStore, prefix: str, is_chosen: Callable[[str], bool]) -> Iterator[str]:
+    """Yield the empty objects below a prefix."""
+    for entry in store.objects(prefix):
+        name = entry.key[len(prefix) :]
+        if name and not entry.size and is_chosen(name):
+            yield entry.key
 
 
 def _joined(

@@ -103,6 +103,10 @@ class S3Bucket(BucketApi):
                         each.get("ChecksumType") == "FULL_OBJECT",
                     )
 
+    def delete_marker(self, folder: str) -> None:
+        with translated(self.url, folder):
+            self._client.delete_object(Bucket=self.name, Key=f"{folder}/")
+
     def crc32c(self, key: str) -> int | None:
         with translated(self.url, key):
             found = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")

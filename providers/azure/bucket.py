@@ -8,6 +8,7 @@ whoever is second finds his blocks gone (NotFound) unless they are those of the 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -88,6 +89,10 @@ class AzureBucket(BucketApi):
 
     def unfinished_of(self, key: str) -> Iterator[PartUpload]:
         yield from self._unfinished_of(key, None)
+
+    def delete_marker(self, folder: str) -> None:
+        with contextlib.suppress(NotFound), translated(self.url, folder):
+            self._blob(f"{folder}/").delete_blob()
 
     def crc32c(self, key: str) -> int | None:
         with translated(self.url, key):

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 CREATE, LIST = "storage.multipartUploads.create", "storage.multipartUploads.list"
 LIST_PARTS, ABORT = "storage.multipartUploads.listParts", "storage.multipartUploads.abort"
-GET = "storage.objects.get"
+GET, DELETE = "storage.objects.get", "storage.objects.delete"
 JOIN_S = 600  # Google may take minutes to join the parts
 HASH = "x-goog-hash"
 
@@ -102,8 +102,12 @@ class GcsBucket(BucketApi):
             return
         if found != crc32c:  # the tag is no MD5 where the key is the customer's
             with contextlib.suppress(NotFound):
-                self._xml.ask("DELETE", key, version, "storage.objects.delete")
+                self._xml.ask("DELETE", key, version, DELETE)
             raise Unavailable("Bytes were damaged on their way.", where=f"{self.url}, {key}")
+
+    def delete_marker(self, folder: str) -> None:
+        with contextlib.suppress(NotFound):
+            self._xml.ask("DELETE", f"{folder}/", {}, DELETE)
 
     def crc32c(self, key: str) -> int | None:
         return _said(self._xml.ask("HEAD", key, {}, GET).headers)

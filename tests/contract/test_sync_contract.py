@@ -7,7 +7,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
 from hypothesis import assume
 from hypothesis import strategies as st
@@ -464,19 +463,3 @@ class TestAnObject:
             pull(bucket, tmp_path / "target")
         assert set(caught.value.failed) < {"a", "a/b"}
         assert contents(tmp_path / "target")["c"] == b"beside"
-
-    @pytest.mark.parametrize("bucket_rig", ["s3-ministack", "s3-moto"], indirect=True)
-    def test_that_marks_a_folder_is_none(self, bucket: BucketStore, tmp_path: Path) -> None:
-        """…consoles make these; and they come out of order when their slash is not seen."""
-        name = bucket.url.removeprefix("s3://")
-        client = boto3.client("s3")
-        for key in ("place/", "place/d/", "place/empty/"):
-            client.put_object(Bucket=name, Key=key)
-        for key in ("place/d-2/x", "place/d/x"):
-            bucket.write(key, b"x", crc32c(b"x"))  # the digest tells what whole seconds do not
-        assert pull(bucket, tmp_path / "target").names == ["d-2/x", "d/x"]
-        assert contents(tmp_path / "target") == {"d-2/x": b"x", "d/x": b"x"}
-        assert pull(bucket, tmp_path / "target", delete=True).names == []
-        assert moved(there(bucket), to(bucket, "other")).names == ["d-2/x", "d/x"]
-        client.put_object(Bucket=name, Key="other/d/")
-        assert moved(there(bucket), to(bucket, "other")).names == []
