@@ -23,7 +23,6 @@ from llmcloud.runtime.bucket_api import (
     Part,
     PartUpload,
     connection_options,
-    crc32c_in,
     crc32c_metadata,
 )
 from llmcloud.runtime.bucket_errors import not_as_sent
@@ -93,11 +92,6 @@ class AzureBucket(BucketApi):
     def delete_marker(self, folder: str) -> None:
         with contextlib.suppress(NotFound), translated(self.url, folder):
             self._blob(f"{folder}/").delete_blob()
-
-    def crc32c(self, key: str) -> int | None:
-        with translated(self.url, key):
-            found = self._blob(key).get_blob_properties()
-        return crc32c_in(found.metadata)
 
     def _unfinished_of(self, key: str, created_at: Any) -> Iterator[PartUpload]:
         started_at = created_at.timestamp() if created_at else time.time()

@@ -296,7 +296,7 @@ class TestASasToken:
         upload = again.api.begin("b", 0, lambda: 0)
         upload.put(1, ONE, crc32c(ONE))
         upload.complete(1, crc32c(ONE))
-        assert again.api.crc32c("b") == crc32c(ONE)
+        assert again.crc32c("b") == crc32c(ONE)
         assert [entry.key for entry in again.objects()] == ["a", "b"]
 
 

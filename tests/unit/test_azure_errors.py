@@ -164,15 +164,16 @@ def test_a_code_of_the_service_is_told_as_what_it_means(code: str, account: Acco
 def test_an_answer_without_a_body_is_told_by_its_status(
     status: int, kind: type[Failure], account: Account
 ) -> None:
-    buckets = AzureBuckets()
-    with pytest.raises(kind) as caught:
-        buckets.open("account/bucket").crc32c(f"{status}-")
-    assert caught.value.where == f"az://account/bucket, {status}-"
+    blob = account.client().get_blob_client("bucket", f"{status}-")
+    with pytest.raises(kind) as caught, translated("az://account/bucket", "a/b"):
+        blob.get_blob_properties()
+    assert caught.value.where == "az://account/bucket, a/b"
 
 
 def test_the_code_of_an_answer_without_a_body_is_read_from_its_header(account: Account) -> None:
-    with pytest.raises(StoreGone):
-        AzureBuckets().open("account/bucket").crc32c("404-ContainerNotFound")
+    blob = account.client().get_blob_client("bucket", "404-ContainerNotFound")
+    with pytest.raises(StoreGone), translated("az://account/bucket", "a/b"):
+        blob.get_blob_properties()
 
 
 @pytest.fixture(scope="module")
