@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmcloud.runtime.bucket_errors import NO_BUCKET, NO_BUCKET_FIX
@@ -35,6 +37,20 @@ NO_OBJECT = Meaning(NotFound, "There is no such object.")
 NO_UPLOAD = Meaning(NotFound, "The upload is no more.")
 CHANGED = Meaning(Conflict, "The object is no longer what was read.")
 DAMAGED = Meaning(Unavailable, "Bytes were damaged on their way ({code}).")
+
+
+def asked_wait_s(headers: Mapping[str, str]) -> float:
+    """Return how many seconds an answer asks to wait for: those of its Retry-After, or none.
+
+    `headers` are found by names in small letters.
+    """
+    said = headers.get("retry-after", "").strip()
+    if said.isascii() and said.isdigit():
+        return float(said)
+    try:
+        return max(parsedate_to_datetime(said).timestamp() - time.time(), 0.0)
+    except (TypeError, ValueError):  # most services and proxies write seconds, or nothing
+        return 0.0
 
 
 def by_class(meanings: Mapping[str, Meaning], error: BaseException) -> Meaning | None:

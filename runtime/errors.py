@@ -11,6 +11,7 @@ class Failure(Exception):
     """
 
     exit_code = 6
+    asked_wait_s = 0.0  # before another try, as the service asks
 
     def __init__(self, what: str, *, where: str = "", fix: str = "") -> None:
         super().__init__(what)

@@ -19,6 +19,7 @@ TRIES = 8
 GARBLED_TRIES = 3
 BACKOFF_S = 0.2
 BACKOFF_MAX_S = 20.0
+ASKED_MAX_S = 60.0  # a service that wants more has to be asked again
 LOST = 6  # requests given up in a row, with none that went well: no more need be tried
 AGAIN = "Run the command again when the service answers: what was transferred is not sent twice."
 
@@ -48,14 +49,14 @@ def tried(pool: Pool, request: Callable[[], Done]) -> Done:
             if number == TRIES:
                 raise
             pool.pace.went_badly(begun_at)
-            _wait(pool, number)
+            _wait(pool, number, failure.asked_wait_s)
         else:
             pool.pace.went_well()
             return done
     raise AssertionError("the last try returns or raises")
 
 
-def _wait(pool: Pool, number: int) -> None:
+def _wait(pool: Pool, number: int, asked_s: float) -> None:
     wait_s = min(BACKOFF_S * 2**number, BACKOFF_MAX_S) * random.uniform(0.5, 1)  # noqa: S311
-    if pool.stopped.wait(wait_s):
+    if pool.stopped.wait(max(wait_s, min(asked_s, ASKED_MAX_S))):
         raise Stopped

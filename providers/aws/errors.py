@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.meaning import NO_OBJECT, Meaning, by_class
+from llmcloud.core.meaning import NO_OBJECT, Meaning, asked_wait_s, by_class
 from llmcloud.providers.aws.codes import CLASSES, CODES, FAILED, REFUSED
 from llmcloud.runtime.errors import Unavailable
 
@@ -30,8 +30,11 @@ def translated(url: str, key: str = "") -> Iterator[None]:
 def translate(error: Any, url: str, key: str = "") -> Failure:
     """Return the Failure that an exception of the SDK's stands for."""
     if response := getattr(error, "response", None):
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return failure(code_of(error), url, key, f"s3:{error.operation_name}", status)
+        said = response.get("ResponseMetadata", {})
+        status = said.get("HTTPStatusCode", 0)
+        made = failure(code_of(error), url, key, f"s3:{error.operation_name}", status)
+        made.asked_wait_s = asked_wait_s(said.get("HTTPHeaders", {}))
+        return made
     meaning = by_class(CLASSES, error) or Meaning(Unavailable, "The AWS SDK failed: {error}.")
     return meaning.failure(url, key, code=type(error).__name__, error=str(error).rstrip("."))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.meaning import NO_OBJECT, Meaning, by_class
+from llmcloud.core.meaning import NO_OBJECT, Meaning, asked_wait_s, by_class
 from llmcloud.providers.azure.codes import CLASSES, CODES, FAILED, REFUSED
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def translate(error: Any, url: str, key: str = "") -> Failure:
         "class": type(error).__name__,
         "error": str(error).partition("\n")[0].rstrip("."),
     }
-    if getattr(error, "response", None) is not None:
-        meaning, said["code"] = _answered(error)
-    else:
-        meaning = _raised(error)
-    return meaning.failure(url, key, **said)
+    if (response := getattr(error, "response", None)) is None:
+        return _raised(error).failure(url, key, **said)
+    meaning, said["code"] = _answered(error)
+    made = meaning.failure(url, key, **said)
+    made.asked_wait_s = asked_wait_s(response.headers)
+    return made
 
 
 def code_of(error: Any) -> str:

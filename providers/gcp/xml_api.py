@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
+from llmcloud.core.meaning import asked_wait_s
 from llmcloud.providers.gcp.errors import Asked, failure, translated
 from llmcloud.runtime.errors import Failure, Unavailable
 
@@ -38,7 +39,9 @@ class XmlApi:
                 verb, f"{self._account.endpoint}/{path}", **sent
             )
         if response.status_code >= 300:
-            raise _refused(response, Asked(self.url, key, needs))
+            refusal = _refused(response, Asked(self.url, key, needs))
+            refusal.asked_wait_s = asked_wait_s(response.headers)
+            raise refusal
         return response
 
     def document(self, response: Any) -> ET.Element:

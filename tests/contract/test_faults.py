@@ -20,6 +20,7 @@ from llmcloud.core import location
 from llmcloud.core.stores import open_store
 from llmcloud.core.sync import Options, Summary, sync
 from llmcloud.core.transfer import retry
+from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.runtime import bucket_api, bucket_requests
 from llmcloud.runtime.bucket import BucketStore
@@ -273,6 +274,29 @@ class TestAConditionalWrite:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(add, words))
         assert sorted(cloud.store.get("list").data.split()) == sorted(words)
+
+
+@pytest.mark.parametrize(
+    ("said", "low", "high"),
+    [
+        ("7", 7, 7),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 1e9, 1e12),
+        ("Sat, 01 Jan 2000 00:00:00 GMT", 0, 0),
+        ("soon", 0, 0),
+        ("", 0, 0),
+    ],
+)
+def test_how_long_a_service_asks_to_wait_is_told(
+    cloud: Cloud, said: str, low: float, high: float
+) -> None:
+    """…where its own client is used; obstore does not hand it on."""
+    slow = cloud.wire.failing["503"]
+    upload = cloud.store.api.begin("large", 2 * PART_BYTES, lambda: 0)
+    answer = replace(slow, headers=(("Retry-After", said),) if said else ())
+    cloud.proxy.add(Fault(Do.ANSWER, cloud.wire.part, answer=answer))
+    with pytest.raises((Throttled, Unavailable)) as caught:
+        upload.put(1, b"x", crc32c(b"x"))
+    assert low <= caught.value.asked_wait_s <= high
 
 
 class TestWhatLasts:

@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.core.transfer import pool as pools
+from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.crc32c import combined, crc32c
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.core.transfer.meter import Meter, RateLimit
 from llmcloud.core.transfer.pool import WAITING, Pace, Pool, Stopped
-from llmcloud.runtime.errors import Failure, Unavailable
+from llmcloud.runtime.errors import Failure, Throttled, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -226,6 +227,27 @@ class TestARateLimit:
         clock = Clock()
         RateLimit().take(1 << 60, clock)
         assert clock.now == 100
+
+
+class TestAnotherTry:
+    """…comes after a while, which grows, or when the service asks for it."""
+
+    @pytest.mark.parametrize(("asked_s", "low", "high"), [(0, 0.2, 0.4), (7, 7, 7), (1e9, 60, 60)])
+    def test_waits_as_long_as_the_service_asks_but_not_for_ever(
+        self, asked_s: float, low: float, high: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pool, waits, answers = Pool(1), [], [Throttled("slow"), None]
+        monkeypatch.setattr(pool.stopped, "wait", waits.append)
+
+        def request() -> str:
+            if failure := answers.pop(0):
+                failure.asked_wait_s = asked_s
+                raise failure
+            return "done"
+
+        assert retry.tried(pool, request) == "done"
+        (waited,) = waits
+        assert low <= waited <= high
 
 
 def test_a_meter_takes_back_what_proved_to_be_unchanged() -> None:
