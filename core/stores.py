@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import store as runtime_store
-from llmcloud.runtime.errors import Failure, InvalidRequest
+from llmcloud.runtime.errors import Failure
 
 if TYPE_CHECKING:
     from llmcloud.core.home import Home
@@ -32,16 +32,10 @@ def bucket_of(url: str) -> tuple[str, str] | None:
 
     InvalidRequest for what can be no store; nothing is opened.
     """
-    scheme, _, name = url.partition("://")
-    if scheme not in runtime_store.BUCKETS:
+    found = runtime_store.bucket_of(url)
+    if not found:
         runtime_store.open_store(url)
-        return None
-    bucket, prefix = runtime_store.split_bucket(scheme, name)
-    if prefix:
-        raise InvalidRequest(
-            f"{url} is no store: a store is a whole bucket.", fix=f"Use {scheme}://{bucket}."
-        )
-    return scheme, bucket
+    return found
 
 
 def open_bucket(scheme: str, name: str) -> BucketStore:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.runtime.azure_account import connection_of
 from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import CUSTOM_TIME, BucketApi, LogMark, connection_options
-from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,18 +21,9 @@ if TYPE_CHECKING:
 FIX = "Let the machine's own role read and write the bucket; locally, set the cloud's variables."
 
 
-def ambient(url: str) -> BucketApi:
-    """Return the bucket of a URL; InvalidRequest when it names none."""
-    scheme, _, name = url.partition("://")
-    name = name.rstrip("/")
-    kinds = {"s3": (_S3, 0), "gs": (_Gcs, 0), "az": (_Azure, 1)}
-    kind, slashes = kinds.get(scheme, (None, 0))
-    if kind is None or not name or name.count("/") != slashes:
-        raise InvalidRequest(
-            f"{url} is no store that a node can use.",
-            fix="Use file:///path, s3://BUCKET, gs://BUCKET or az://ACCOUNT/CONTAINER.",
-        )
-    return kind(url.rstrip("/"), name)
+def ambient(scheme: str, name: str) -> BucketApi:
+    """Return the bucket of a name, `account/container` on Azure."""
+    return {"s3": _S3, "gs": _Gcs, "az": _Azure}[scheme](f"{scheme}://{name}", name)
 
 
 class _Ambient(BucketApi):

@@ -62,15 +62,15 @@ def open_store(url: str) -> ObjectStore:
 
     A bucket is reached with this machine's own identity.
     """
+    if found := bucket_of(url):
+        from llmcloud.runtime.ambient import ambient
+        from llmcloud.runtime.bucket import BucketStore
+
+        return BucketStore(ambient(*found))
     try:
         parts = urlsplit(url)
     except ValueError as error:
         raise InvalidRequest(f"{url!r} is not a URL: {error}.") from error
-    if parts.scheme in BUCKETS:
-        from llmcloud.runtime.ambient import ambient
-        from llmcloud.runtime.bucket import BucketStore
-
-        return BucketStore(ambient(url))
     path = Path(os.fsdecode(unquote_to_bytes(parts.path)))
     if parts.scheme != "file" or parts.netloc not in {"", "localhost"} or not path.is_absolute():
         raise InvalidRequest(
@@ -80,6 +80,19 @@ def open_store(url: str) -> ObjectStore:
     if "\0" in str(path) or parts.query or parts.fragment:
         raise InvalidRequest(f"{url!r} is no store: write `?`, `#` as %3F, %23, and no %00.")
     return FileStore(path)
+
+
+def bucket_of(url: str) -> tuple[str, str] | None:
+    """Return scheme and name of the bucket that a store's URL means; None if it means none."""
+    scheme, _, name = url.partition("://")
+    if scheme not in NAMES:
+        return None
+    bucket, prefix = split_bucket(scheme, name)
+    if prefix:
+        raise InvalidRequest(
+            f"{url} is no store: a store is a whole bucket.", fix=f"Use {scheme}://{bucket}."
+        )
+    return scheme, bucket
 
 
 def split_bucket(scheme: str, name: str) -> tuple[str, str]:

@@ -21,7 +21,9 @@ def test_a_name_that_azure_would_change_is_refused_on_a_node_too() -> None:
         open_store(ACCOUNT).put("a\\b", b"")
 
 
-@pytest.mark.parametrize("url", ["az://llmcloudtests", "s3://", "s3://bucket/prefix"])
+@pytest.mark.parametrize(
+    "url", ["az://llmcloudtests", "s3://", "s3://bucket/prefix", "s3://a b", "az://Acct/box"]
+)
 def test_what_is_no_whole_bucket_is_no_store(url: str) -> None:
     with pytest.raises(InvalidRequest):
         open_store(url)
