@@ -14,7 +14,7 @@ from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import CUSTOM_TIME, BucketApi, LogMark, connection_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from obstore.store import AzureConfig, GCSCredential, S3Config
 
@@ -23,7 +23,8 @@ FIX = "Let the machine's own role read and write the bucket; locally, set the cl
 
 def ambient(scheme: str, name: str) -> BucketApi:
     """Return the bucket of a name, `account/container` on Azure."""
-    return {"s3": _S3, "gs": _Gcs, "az": _Azure}[scheme](f"{scheme}://{name}", name)
+    kinds: dict[str, Callable[[str, str], BucketApi]] = {"s3": _S3, "gs": _Gcs, "az": _Azure}
+    return kinds[scheme](f"{scheme}://{name}", name)
 
 
 class _Ambient(BucketApi):
