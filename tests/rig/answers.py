@@ -47,7 +47,7 @@ def answering(
             context.load_cert_chain(tls.server, tls.key)
             server.socket = context.wrap_socket(server.socket, server_side=True)
             scheme = "https"
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"{scheme}://127.0.0.1:{server.server_port}"

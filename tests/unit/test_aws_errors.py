@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig.answers import Answer, answering
 
 from llmcloud.providers.aws.bucket import S3Bucket
 from llmcloud.providers.aws.codes import CODES
@@ -80,34 +79,18 @@ ROWS: dict[str, tuple[int, type[Failure]]] = {
 MUST_BE_FIXED = (CredentialsError, PermissionDenied, QuotaExceeded, StoreGone)
 
 
-class _Refusing(BaseHTTPRequestHandler):
-    """Answers each request with the error that its path ends in."""
-
-    def do_GET(self) -> None:
-        status, _, code = self.path.split("?")[0].rpartition("/")[2].partition("-")
-        if not status.isdigit():  # the SDK looks where the bucket lies
-            status, code = "404", "NoSuchBucket"
-        body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-        self.send_response(int(status))
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
+def _refuse(method: str, path: str, body: bytes) -> Answer:
+    """Answer a request with the error that its path ends in."""
+    status, _, code = path.partition("?")[0].rpartition("/")[2].partition("-")
+    if not status.isdigit():  # the SDK looks where the bucket lies
+        status, code = "404", "NoSuchBucket"
+    return int(status), {}, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
 
 
 @pytest.fixture(scope="module")
 def refusing() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(_refuse) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

@@ -2,54 +2,34 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
-from socketserver import TCPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig.answers import answering
 
 from llmcloud.providers.aws.region import region_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
-@contextmanager
-def answering(status: int, region: str) -> Iterator[str]:
-    class Answer(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(status)
-            if region:
-                self.send_header("x-amz-bucket-region", region)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = TCPServer(("127.0.0.1", 0), Answer)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/bucket"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def _telling(status: int, region: str = "") -> AbstractContextManager[str]:
+    headers = {"x-amz-bucket-region": region} if region else {}
+    return answering(lambda *_: (status, headers, b""))
 
 
 @pytest.mark.parametrize("status", [200, 301, 403])
 def test_a_bucket_tells_its_region_whatever_else_it_answers(status: int) -> None:
-    with answering(status, "eu-west-1") as url:
-        assert region_of(url) == "eu-west-1"
+    with _telling(status, "eu-west-1") as url:
+        assert region_of(f"{url}/bucket") == "eu-west-1"
 
 
 def test_no_region_is_known_of_a_bucket_that_is_not_there() -> None:
-    with answering(404, "") as url:
-        assert region_of(url) is None
+    with _telling(404) as url:
+        assert region_of(f"{url}/bucket") is None
 
 
 def test_no_region_is_known_where_nobody_answers() -> None:
-    with answering(200, "") as url:
+    with _telling(200) as url:
         pass
-    assert region_of(url) is None
+    assert region_of(f"{url}/bucket") is None

@@ -7,9 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import obstore
@@ -17,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastcrc.crc32 import iscsi as crc32c
+from tests.rig.answers import Answer, answering, as_json
 from tests.rig.gcs import GcsFake
 
 from llmcloud.core.buckets import BucketWish
@@ -50,21 +49,18 @@ class Tokens:
         self.lifetime_s = 3600
         self.status = 200
         self.issued: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self.address = ""
 
-    def __enter__(self) -> Tokens:
-        self._thread.start()
-        return self
+    def answer(self, method: str, path: str, body: bytes) -> Answer:
+        """Tell a token, or what a machine knows of itself."""
+        said = self._said(path.partition("?")[0])
+        flavor = {"Metadata-Flavor": "Google"}
+        if isinstance(said, str):
+            return 200, {**flavor, "Content-Type": "text/plain"}, said.encode()
+        status, headers, document = as_json(said, self.status)
+        return status, {**flavor, **headers}, document
 
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def answer(self, path: str) -> Any:
-        """Return what is told for a path: a token, or what a machine knows of itself."""
+    def _said(self, path: str) -> Any:
         if path == "/":  # "are you there?"
             return ""
         if path == "/computeMetadata/v1/project/project-id":
@@ -80,33 +76,12 @@ class Tokens:
             "token_type": "Bearer",
         }
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        tokens = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                said = tokens.answer(self.path.partition("?")[0])
-                body = said if isinstance(said, str) else json.dumps(said)
-                self.send_response(tokens.status if isinstance(said, dict) else 200)
-                self.send_header("Metadata-Flavor", "Google")
-                kind = "text/plain" if isinstance(said, str) else "application/json"
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            do_POST = do_GET  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
-
 
 @pytest.fixture
 def tokens() -> Iterator[Tokens]:
-    with Tokens() as made:
+    made = Tokens()
+    with answering(made.answer) as url:
+        made.address = url.removeprefix("http://")
         yield made
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig.answers import Answer, answering, as_json
 
 from llmcloud.core.buckets import BucketWish
 from llmcloud.providers.gcp.bucket import GcsBucket
@@ -86,41 +85,24 @@ JSON: dict[str, tuple[int, type[Failure]]] = {
 MUST_BE_FIXED = (CredentialsError, PermissionDenied, QuotaExceeded, StoreGone)
 
 
-class _Refusing(BaseHTTPRequestHandler):
-    """Answers each request, in its interface's words, with the error that its path names."""
+ANSWERS: dict[str, tuple[int, str]] = {}  # what a verb is answered where the path names no error
 
-    answers: dict[str, tuple[int, str]]  # what a verb is answered where the path names none
 
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        path = self.path.partition("?")[0]
-        found = re.search(r"(\d+)-(\w*)", path)
-        number, code = (int(found[1]), found[2]) if found else self.answers[self.command]
-        error = {"code": number, "message": "no.", "errors": [{"reason": code, "message": "no."}]}
-        body = json.dumps({"error": error} if code else {}).encode()
-        if not path.startswith("/storage/"):
-            body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
-        self.send_response(number)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    do_POST = do_HEAD = do_GET  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        pass
+def _refuse(method: str, path: str, body: bytes) -> Answer:
+    """Answer a request, in its interface's words, with the error that its path names."""
+    path = path.partition("?")[0]
+    found = re.search(r"(\d+)-(\w*)", path)
+    status, code = (int(found[1]), found[2]) if found else ANSWERS[method]
+    if not path.startswith("/storage/"):
+        return status, {}, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    error = {"code": status, "message": "no.", "errors": [{"reason": code, "message": "no."}]}
+    return as_json({"error": error} if code else {}, status)
 
 
 @pytest.fixture(scope="module")
 def refusing() -> Iterator[str]:
-    _Refusing.answers = {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(_refuse) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)
@@ -243,7 +225,8 @@ def test_a_bucket_that_can_not_be_made_is_told_with_its_fix(
     row: str, buckets: GcsBuckets, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers, kind, fix = MADE[row]
-    monkeypatch.setattr(_Refusing, "answers", answers)
+    for verb, answer in answers.items():
+        monkeypatch.setitem(ANSWERS, verb, answer)
     with pytest.raises(kind) as caught:
         buckets.create("bucket", BucketWish(region="nowhere"))
     assert fix in caught.value.fix
