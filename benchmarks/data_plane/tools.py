@@ -155,7 +155,7 @@ def _azcopy(peers: Path, container: str) -> Iterator[Tool]:
         program.chmod(0o755)  # npm leaves that to the package's own script
         subprocess.run([program, "--version"], check=True, stdout=subprocess.DEVNULL)
     except (OSError, StopIteration, subprocess.CalledProcessError) as error:
-        print(f"Without azcopy, which does not run here: {error!r}", file=sys.stderr)
+        print(f"azcopy is left out: {error!r}", file=sys.stderr)
         return
     quiet = ["--recursive", "--log-level=NONE", "--skip-version-check"]
     up, down = [*quiet, "--from-to=LocalBlob"], [*quiet, "--from-to=BlobLocal"]
