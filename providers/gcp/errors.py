@@ -38,14 +38,19 @@ def translated(
     specially: Mapping[int, Meaning] | None = None,
 ) -> Iterator[None]:
     """Raise a Failure for whatever the SDK raises in the block, which needs a permission."""
+    try:
+        yield
+    except _of_the_sdk() as error:
+        raise translate(error, Asked(url, key, needs, specially or {})) from error
+
+
+def _of_the_sdk() -> tuple[type[Exception], ...]:
+    """Return what the SDK raises; imported when something was, as it takes a while."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
     from requests.exceptions import RequestException
 
-    try:
-        yield
-    except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-        raise translate(error, Asked(url, key, needs, specially or {})) from error
+    return GoogleAPIError, GoogleAuthError, RequestException
 
 
 def translate(error: Any, asked: Asked) -> Failure:
