@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import random
-import string
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -13,8 +12,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rig.faults import Do, Fault, FaultProxy, Match
-from tests.rig.wires import WIRES, Wire
+from tests.rig.faults import Do, Fault, Match
+from tests.rig.wires import ON_ONE, WIRES, Wire, WiredBucket, bucket_behind_proxy
 
 from llmcloud.core import location
 from llmcloud.core.stores import open_store
@@ -23,7 +22,6 @@ from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.runtime import bucket_api, bucket_requests
-from llmcloud.runtime.bucket import BucketStore
 from llmcloud.runtime.bucket_api import PART_BYTES
 from llmcloud.runtime.errors import (
     Conflict,
@@ -63,29 +61,12 @@ FETCHING = [
 ]
 OF_PARTS = FETCHING[:-2]  # a large one waits for a stalled answer as a small one does
 
-# For what is the same code whatever the cloud.
-ON_ONE = pytest.mark.parametrize("wire", ["s3-ministack"], indirect=True)
-
 
 @dataclass(frozen=True)
-class Cloud:
+class Cloud(WiredBucket):
     """A new bucket behind a proxy, and a folder."""
 
-    wire: Wire
-    proxy: FaultProxy
-    url: str
     folder: Path
-
-    @property
-    def store(self) -> BucketStore:
-        found = open_store(self.url)
-        assert isinstance(found, BucketStore)
-        return found
-
-    def holds(self, prefix: str) -> Tree:
-        store, begin = self.store, len(prefix) + 1
-        found = list(store.objects(f"{prefix}/"))
-        return {each.key[begin:]: store.get(each.key).data for each in found}
 
     def plant(self, tree: Tree, name: str = "source") -> str:
         folder = self.folder / name
@@ -138,16 +119,9 @@ def cloud(
     monkeypatch.setitem(bucket_api.PATIENCE, "timeout", "2s")
     for name in wire.patience:
         monkeypatch.setattr(name, 1)
-    with FaultProxy(emulator.url, wire.implied) as proxy:
-        for name, value in wire.environ(emulator, proxy.url).items():
-            monkeypatch.setenv(name, value)
-        # No digits: `003` is what some faults look for.
-        own = "".join(random.choices(string.ascii_lowercase, k=12))
-        url = f"{wire.rig.scheme}://{wire.rig.name(f'llmcloud-{own}')}"
-        open_store(url).create()
-        proxy.clear()
-        yield Cloud(wire, proxy, url, tmp_path)
-        assert proxy.met, "no request met a fault"
+    with bucket_behind_proxy(wire, emulator, monkeypatch.setenv) as made:
+        yield Cloud(wire, made.proxy, made.url, tmp_path)
+        assert made.proxy.met, "no request met a fault"
 
 
 def named(fault: Fault) -> str:

@@ -6,17 +6,14 @@ import random
 import signal
 import subprocess
 import time
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.conftest import eventually
-from tests.rig.faults import Answer, Do, Fault, FaultProxy, Match, Request
-from tests.rig.wires import WIRES, Wire
+from tests.rig.faults import Answer, Do, Fault, Match, Request
+from tests.rig.wires import ON_ONE, WIRES, Wire, WiredBucket, bucket_behind_proxy
 
-from llmcloud.core.stores import open_store
-from llmcloud.runtime.bucket import BucketStore
 from llmcloud.runtime.bucket_api import PART_BYTES
 
 if TYPE_CHECKING:
@@ -30,29 +27,13 @@ PARTS = 5
 LARGE = random.Random(0).randbytes((PARTS - 1) * PART_BYTES + 1000)
 SMALL_BYTES = 500
 SOON_S = 15.0  # far less than any request may take
-# For what is the same code whatever the cloud.
-ON_ONE = pytest.mark.parametrize("wire", ["s3-ministack"], indirect=True)
 
 
 @dataclass(frozen=True)
-class Cloud:
+class Cloud(WiredBucket):
     """A new bucket behind a proxy, and the bench whose commands reach it."""
 
-    wire: Wire
-    proxy: FaultProxy
-    url: str
     bench: Bench
-
-    @property
-    def store(self) -> BucketStore:
-        found = open_store(self.url)
-        assert isinstance(found, BucketStore)
-        return found
-
-    def holds(self, prefix: str = "t/") -> dict[str, bytes]:
-        store = self.store
-        found = {each.key.removeprefix(prefix): each.key for each in store.objects(prefix)}
-        return {name: store.get(key).data for name, key in found.items()}
 
     def stored(self, match: Match) -> list[Request]:
         """Return the requests to write that succeeded."""
@@ -101,14 +82,9 @@ def cloud(
     bench: Bench,
 ) -> Iterator[Cloud]:
     emulator = emulators.get(wire.rig.emulator)
-    with FaultProxy(emulator.url, wire.implied) as proxy:
-        for name, value in wire.environ(emulator, proxy.url).items():
-            monkeypatch.setenv(name, value)
-            bench.environ[name] = value
-        url = f"{wire.rig.scheme}://{wire.rig.name(f'llmcloud-{uuid.uuid4().hex[:12]}')}"
-        open_store(url).create()
-        proxy.clear()
-        yield Cloud(wire, proxy, url, bench)
+    with bucket_behind_proxy(wire, emulator, monkeypatch.setenv) as made:
+        bench.environ.update(wire.environ(emulator, made.proxy.url))
+        yield Cloud(wire, made.proxy, made.url, bench)
 
 
 def killed(child: subprocess.Popen[bytes]) -> None:
@@ -223,7 +199,7 @@ def test_ctrl_c_ends_a_transfer_at_once(cloud: Cloud) -> None:
         assert (done.code, "Traceback" in done.err) == (130, False), done.err
     cloud.proxy.clear()
     assert "large" not in cloud.pulled()
-    assert "large" not in cloud.holds("other/")
+    assert "large" not in cloud.holds("other")
 
 
 def test_credentials_that_expire_on_the_way_are_told_with_what_to_do(cloud: Cloud) -> None:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
+import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.rig.buckets import BUCKETS, BucketsRig
-from tests.rig.faults import Answer, Match, xml
+from tests.rig.faults import Answer, FaultProxy, Match, xml
+
+from llmcloud.core.stores import open_store
+from llmcloud.runtime.bucket import BucketStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from tests.rig.emulators.catalog import Emulator
+
+
+PUT, GET = Match("PUT"), Match("GET")
 
 
 @dataclass(frozen=True)
@@ -24,19 +34,19 @@ class Wire:
     """
 
     rig: BucketsRig
-    put: Match
+    failing: Mapping[str, Answer]  # what passes when it is tried again, by name
+    expired: Answer
+    denied: Answer
+    patience: tuple[str, ...]
     part: Match
     last_part: Match
     begin: Match
     complete: Match
     listing: Match
-    failing: Mapping[str, Answer]  # what passes when it is tried again, by name
-    expired: Answer
-    denied: Answer
-    patience: tuple[str, ...]
+    put: Match = PUT
+    get: Match = GET
     implied: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     gaps: Mapping[str, str] = field(default_factory=dict)
-    get: Match = field(default_factory=lambda: Match("GET"))
 
     @property
     def all(self) -> tuple[Match, ...]:
@@ -46,6 +56,47 @@ class Wire:
     def environ(self, emulator: Emulator, url: str) -> dict[str, str]:
         """Return the variables that send clients to a URL instead of the emulator's."""
         return {name: value.replace(emulator.url, url) for name, value in emulator.environ.items()}
+
+
+# For what is the same code whatever the cloud.
+ON_ONE = pytest.mark.parametrize("wire", ["s3-ministack"], indirect=True)
+
+
+@dataclass(frozen=True)
+class WiredBucket:
+    """A new bucket behind a proxy."""
+
+    wire: Wire
+    proxy: FaultProxy
+    url: str
+
+    @property
+    def store(self) -> BucketStore:
+        found = open_store(self.url)
+        assert isinstance(found, BucketStore)
+        return found
+
+    def holds(self, prefix: str = "t") -> dict[str, bytes]:
+        """Return what lies under a prefix."""
+        store, begin = self.store, len(prefix) + 1
+        found = list(store.objects(f"{prefix}/"))
+        return {each.key[begin:]: store.get(each.key).data for each in found}
+
+
+@contextlib.contextmanager
+def bucket_behind_proxy(
+    wire: Wire, emulator: Emulator, setenv: Callable[[str, str], None]
+) -> Iterator[WiredBucket]:
+    """Make one; `setenv` is told the variables that send clients to it."""
+    with FaultProxy(emulator.url, wire.implied) as proxy:
+        for name, value in wire.environ(emulator, proxy.url).items():
+            setenv(name, value)
+        # No digits: `003` is what some faults look for.
+        own = "".join(random.choices(string.ascii_lowercase, k=12))
+        url = f"{wire.rig.scheme}://{wire.rig.name(f'llmcloud-{own}')}"
+        open_store(url).create()
+        proxy.clear()
+        yield WiredBucket(wire, proxy, url)
 
 
 def _failing(internal: str, slow: str, late: Answer, garbled: str) -> dict[str, Answer]:
@@ -67,17 +118,19 @@ def _patience(provider: str) -> tuple[str, ...]:
     )
 
 
+LIKE_S3 = {  # Google's XML interface is
+    "part": Match("PUT", query="partNumber="),
+    "last_part": Match("PUT", query="partNumber=3"),
+    "begin": Match("POST", query="uploads"),
+    "complete": Match("POST", query="uploadId="),
+    "listing": Match("GET", query="list-type=2"),
+}
 UNCHECKED = "obstore sends no digest that the service could check; a pull finds it"
 
 WIRES = {
     "s3-ministack": Wire(
         BUCKETS["s3-ministack"],
-        put=Match("PUT"),
-        part=Match("PUT", query="partNumber="),
-        last_part=Match("PUT", query="partNumber=3"),
-        begin=Match("POST", query="uploads"),
-        complete=Match("POST", query="uploadId="),
-        listing=Match("GET", query="list-type=2"),
+        **LIKE_S3,
         failing=_failing(
             "InternalError", "SlowDown", Answer(400, xml("RequestTimeout")), "BadDigest"
         ),
@@ -89,12 +142,7 @@ WIRES = {
     ),
     "gs-ours": Wire(
         BUCKETS["gs-ours"],
-        put=Match("PUT"),
-        part=Match("PUT", query="partNumber="),
-        last_part=Match("PUT", query="partNumber=3"),
-        begin=Match("POST", query="uploads"),
-        complete=Match("POST", query="uploadId="),
-        listing=Match("GET", query="list-type=2"),
+        **LIKE_S3,
         failing=_failing(
             "InternalError", "ServiceUnavailable", Answer(408, xml("RequestTimeout")), "BadDigest"
         ),
@@ -104,7 +152,6 @@ WIRES = {
     ),
     "az-azurite": Wire(
         BUCKETS["az-azurite"],
-        put=Match("PUT"),
         part=Match("PUT", query="comp=block&"),
         last_part=Match("PUT", query="bGxtY2xvdWQwMDAz"),  # how its id begins, in base64
         begin=Match("GET", query="comp=blocklist"),  # of what is there: there is no beginning
