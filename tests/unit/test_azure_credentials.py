@@ -134,7 +134,7 @@ def test_nothing_travels_in_the_open_but_on_this_machine(
 def test_tokens_never_travel_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, AZURE_STORAGE_SERVICE_ENDPOINT="http://127.0.0.1:9/account")
     bucket = AzureBuckets().open("account/bucket")
-    for attempt in (lambda: bucket.connect(0), lambda: bucket.crc32c("a")):
+    for attempt in (lambda: bucket.connect(0), lambda: bucket.begin("a", 1, lambda: 0)):
         with pytest.raises(CredentialsError) as caught:
             attempt()
         assert "AZURE_STORAGE_KEY" in caught.value.fix
