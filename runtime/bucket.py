@@ -74,7 +74,7 @@ class BucketStore(ObjectStore):
         except Unavailable:  # Azurite answers with nothing, which obstore takes ill
             if self.head(key).size <= start:
                 return b""
-            raise
+            return b"".join(self._patient.range(key, start, size).chunks)  # it may have grown
 
     def piece(self, key: str, start: int, size: int, version: str = "") -> Piece:
         self.check(key)
