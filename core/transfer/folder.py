@@ -15,9 +15,9 @@ from llmcloud.core.transfer.errors import Changed
 from llmcloud.core.transfer.growing import FileSink, Growing, growing, is_growing, write_small
 from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
 from llmcloud.core.transfer.space import writing
-from llmcloud.runtime.checkpoints.manifest import is_safe
 from llmcloud.runtime.digests import READ_BYTES
 from llmcloud.runtime.errors import Failure, InvalidRequest
+from llmcloud.runtime.file_names import is_safe
 from llmcloud.runtime.objects import PRIVATE, check_key
 from llmcloud.runtime.store import remove_empty
 

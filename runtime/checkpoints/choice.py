@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmcloud.runtime.checkpoints import manifest as manifests
 from llmcloud.runtime.checkpoints import validity
 from llmcloud.runtime.checkpoints.upload import is_same
+from llmcloud.runtime.file_names import is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -77,6 +77,6 @@ class Choice:
 def _fault(candidate: Candidate) -> str | None:
     files = (*candidate.files, *candidate.pointers)
     for file in files:
-        if not manifests.is_safe(file.name):
+        if not is_safe(file.name):
             return f"{file.name!r} can't be the name of an object"
     return validity.check_files([file.path for file in candidate.files])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import Failure, NotFound
+from llmcloud.runtime.file_names import is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 FORMAT = 1
-_DRIVE = re.compile(r"^[A-Za-z]:")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -114,17 +114,6 @@ def node_folder(rank: int) -> str:
     return f"node-{rank:0{layout.RANK_DIGITS}d}/"
 
 
-def is_safe(name: str) -> bool:
-    """Tell whether a name, on any system, stays in the folder it is put in."""
-    parts = name.split("/")
-    return (
-        not any(part in {"", ".", ".."} for part in parts)
-        and not any(ord(letter) < 32 or letter == "\\" for letter in name)
-        and not _DRIVE.match(name)
-        and _is_encodable(name)
-    )
-
-
 def steps(store: ObjectStore, job: str) -> list[int]:
     """Return the steps that have anything in the store, ascending, complete or not."""
     names = store.folders(layout.checkpoints(job))
@@ -198,11 +187,3 @@ def _count(found: Any) -> int:
 def _parents(name: str) -> Iterable[str]:
     parts = name.split("/")
     return ("/".join(parts[:length]) for length in range(1, len(parts)))
-
-
-def _is_encodable(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmcloud.runtime import layout
-from llmcloud.runtime.checkpoints import manifest as manifests
 from llmcloud.runtime.checkpoints.manifest import BadManifest, Manifest, ShippedFile, ShippedLink
 from llmcloud.runtime.digests import sha256_of
 from llmcloud.runtime.errors import NotFound
+from llmcloud.runtime.file_names import is_safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ def upload(
     shipped = []
     for file in files:
         go_on()
-        if not manifests.is_safe(file.name):
+        if not is_safe(file.name):
             raise Changed(f"{file.name!r} can't be the name of an object.")
         try:
             digest = store.put_file(prefix + folder + file.name, file.path)
@@ -102,7 +102,7 @@ def links_of(candidate: Candidate) -> tuple[ShippedLink, ...]:
     return tuple(
         ShippedLink(link.name, link.target)
         for link in candidate.links
-        if manifests.is_safe(link.name) and manifests.is_safe(link.target)
+        if is_safe(link.name) and is_safe(link.target)
     )
 
 

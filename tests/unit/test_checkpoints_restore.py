@@ -13,8 +13,9 @@ from tests.rig.checkpoints import JOB, Rig, contents, restored, safetensors, zip
 
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints import newest_valid, restore
-from llmcloud.runtime.checkpoints.manifest import BadManifest, Manifest, is_safe
+from llmcloud.runtime.checkpoints.manifest import BadManifest, Manifest
 from llmcloud.runtime.errors import NotFound, Unavailable
+from llmcloud.runtime.file_names import is_safe
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
