@@ -16,6 +16,9 @@ WAITING = 2  # units of work that wait for each thread
 REST_S = 0.1
 POLL_S = 0.5
 GRACE_S = 5.0
+FEW = 4  # threads that are started as soon as there is work for them
+LOOK_S = 0.02
+BUSY = 0.7  # of a CPU: more threads would only wait for the interpreter's lock, and change places
 
 
 class Stopped(Exception):
@@ -32,6 +35,7 @@ class Pool:
         self.stopped = threading.Event()
         self.pace = Pace(max(threads))
         self._lanes = [_Lane(each, queue.Queue(each * WAITING)) for each in threads]
+        self._load = Load()
         self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ended = 0
         self.has_ended = False  # known after a failure: no thread does anything any more
@@ -39,11 +43,7 @@ class Pool:
 
     def add(self, work: Callable[[], None], lane: int = 0) -> None:
         """Give work to a lane, waiting while its threads have enough; raises what stopped it."""
-        found = self._lanes[lane]
-        if found.started < found.threads and (not found.started or not found.todo.empty()):
-            threading.Thread(target=self._work, args=(found, found.started), daemon=True).start()
-            found.started += 1
-        self._put(found, work)
+        self._put(self._lanes[lane], work)
 
     def finish(self) -> None:
         """Wait until all is done; raises what stopped it."""
@@ -79,10 +79,23 @@ class Pool:
 
     def _put(self, lane: _Lane, work: Callable[[], None] | None) -> None:
         while not self.stopped.is_set():
+            if work:
+                self._grow(lane)
             with contextlib.suppress(queue.Full):
-                lane.todo.put(work, timeout=POLL_S)
+                lane.todo.put(work, timeout=LOOK_S if lane.started < lane.threads else POLL_S)
                 return
         self._raise()
+
+    def _grow(self, lane: _Lane) -> None:
+        """Start another thread if there is work for it, and the machine waits more than it works.
+
+        Answers from far away take many threads, those from nearby are faster with few.
+        """
+        if lane.started == lane.threads or (lane.started and lane.todo.empty()):
+            return
+        if lane.started < FEW or self._load.now() < BUSY:
+            threading.Thread(target=self._work, args=(lane, lane.started), daemon=True).start()
+            lane.started += 1
 
     def _raise(self) -> None:
         if self._failure is not None:
@@ -116,6 +129,21 @@ class _Lane:
     threads: int
     todo: queue.Queue[Callable[[], None] | None]
     started: int = 0
+
+
+class Load:
+    """How many CPUs this process has kept busy of late."""
+
+    def __init__(self) -> None:
+        self._at, self._cpu_s = time.monotonic(), time.process_time()
+        self._found = 1.0
+
+    def now(self) -> float:
+        at, cpu_s = time.monotonic(), time.process_time()
+        if at - self._at >= LOOK_S:
+            self._found = (cpu_s - self._cpu_s) / (at - self._at)
+            self._at, self._cpu_s = at, cpu_s
+        return self._found
 
 
 class Pace:

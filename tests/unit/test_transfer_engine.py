@@ -15,7 +15,7 @@ from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.crc32c import combined, crc32c
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.core.transfer.meter import Meter, RateLimit
-from llmcloud.core.transfer.pool import WAITING, Pace, Pool, Stopped
+from llmcloud.core.transfer.pool import FEW, WAITING, Load, Pace, Pool, Stopped
 from llmcloud.runtime.errors import Failure, Throttled, Unavailable
 
 if TYPE_CHECKING:
@@ -68,6 +68,36 @@ class TestAPool:
             for number in range(200):
                 pool.add(lambda: most.append(threading.active_count()), number % 2)
         assert max(most) - before <= 5
+
+    def test_has_as_many_as_it_may_where_they_wait(self) -> None:
+        """…for answers from far away."""
+        together = threading.Barrier(16)
+        pool = Pool(16)
+        with pool.running():
+            for _ in range(16 + 16 * WAITING):
+                pool.add(lambda: together.wait(DEADLINE_S) and None)
+        assert not together.broken
+
+    def test_has_few_where_they_keep_the_machine_busy(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """…as more would only take turns."""
+        monkeypatch.setattr(pools.Load, "now", lambda _: 1.0)
+        who: set[int] = set()
+        pool = Pool(16)
+        with pool.running():
+            for _ in range(500):
+                pool.add(lambda: who.add(threading.get_ident()))
+        assert 0 < len(who) <= FEW
+
+    def test_knows_how_busy_the_machine_is(self) -> None:
+        load = Load()
+        until = time.process_time() + 0.2
+        while time.process_time() < until:
+            pass
+        busy = load.now()
+        threading.Event().wait(0.2)
+        assert load.now() < busy
 
     def test_lets_nobody_add_more_than_waits_for_its_threads(self) -> None:
         go_on = threading.Event()
