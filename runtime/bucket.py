@@ -78,6 +78,8 @@ class BucketStore(ObjectStore):
 
     def piece(self, key: str, start: int, size: int, version: str = "") -> Piece:
         self.check(key)
+        if found := self.api.piece(key, start, size, version):
+            return found
         try:
             return self._once.range(key, start, size, version)
         except PastEnd:

@@ -46,8 +46,8 @@ def fetch_file(requests: Requests, key: str, path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("wb") as out, ThreadPoolExecutor(PARALLEL_PARTS) as pool:
         first = _first(requests, key)
-        fetch = functools.partial(_part, requests, key, first.entry.version)
-        starts = iter(range(PART_BYTES, first.entry.size, PART_BYTES))
+        fetch = functools.partial(_part, requests, key, first.version)
+        starts = iter(range(PART_BYTES, first.size, PART_BYTES))
         coming = deque(pool.submit(fetch, s) for s in itertools.islice(starts, PARALLEL_PARTS))
         data = b"".join(first.chunks)
         while True:

@@ -161,11 +161,15 @@ def pause(number: int) -> None:
 
 
 def _entry(meta: Any) -> Entry:
-    tag = meta["e_tag"] or ""
-    if tag and tag[-1] != '"':  # Azure lists them without the quotes that it asks for
-        tag = f'"{tag}"'
-    return Entry(meta["path"], meta["size"], meta["last_modified"].timestamp(), tag)
+    return Entry(meta["path"], meta["size"], meta["last_modified"].timestamp(), _quoted(meta))
 
 
 def _piece(found: Any, chunks: Iterator[Any]) -> Piece:
-    return Piece(chunks, _entry(found.meta), crc32c_in(found.attributes))
+    meta = found.meta
+    return Piece(chunks, meta["size"], _quoted(meta), crc32c_in(found.attributes))
+
+
+def _quoted(meta: Any) -> str:
+    """Return the tag in its quotes, without which Azure lists what it asks for with them."""
+    tag = str(meta["e_tag"] or "")
+    return f'"{tag}"' if tag and tag[-1] != '"' else tag

@@ -47,10 +47,14 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some bytes of an object, in buffers that come one by one, and what is known of all of it."""
+    """Some bytes of an object, in buffers that come one by one, and what is known of all of it.
+
+    `size` is that of the whole object, in bytes.
+    """
 
     chunks: Iterator[Any]
-    entry: Entry
+    size: int
+    version: str
     crc32c: int | None = None
 
 
@@ -125,7 +129,8 @@ class ObjectStore(ABC):
         """
         del version
         entry = self.head(key)
-        return Piece(iter([self.read(key, start, size or entry.size)]), entry)
+        data = self.read(key, start, size or entry.size)
+        return Piece(iter([data]), entry.size, entry.version)
 
     def crc32c(self, key: str) -> int | None:
         """Return the digest that is kept with an object, or None."""

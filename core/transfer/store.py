@@ -140,7 +140,7 @@ class _ObjectReader(Reader):
             piece = self._store.piece(self._key, start, 0 if whole else size, self._item.version)
             if piece.crc32c is not None:
                 self.crc32c = piece.crc32c
-            if piece.entry.size != self._item.size:
+            if piece.size != self._item.size:
                 raise Changed("It changed while it was read.", where=self._key)
             for data in piece.chunks:
                 size -= len(data)

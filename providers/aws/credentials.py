@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmcloud.core.connection import Waits
 from llmcloud.core.endpoint import (
     CONNECT_S,
     CONNECTIONS,
@@ -79,6 +80,11 @@ class Account:
         """Return the certificates to trust beside the system's, as PEM."""
         named = os.environ.get("AWS_CA_BUNDLE") or self._configured("ca_bundle")
         return certificates(named, "AWS_CA_BUNDLE")
+
+    @property
+    def waits(self) -> Waits:
+        """Return how long to wait for answers."""
+        return Waits(CONNECT_S, READ_S, SEND_S)
 
     def provider(self) -> Callable[[], S3Credential]:
         """Return what obstore asks for credentials, now and whenever they have expired."""
