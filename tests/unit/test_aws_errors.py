@@ -175,6 +175,7 @@ def test_what_the_sdk_raises_by_itself_is_told_as_what_it_means(
     assert "{" not in caught.value.what
 
 
-def test_a_name_that_the_sdk_does_not_send_is_refused() -> None:
+def test_a_name_that_the_sdk_does_not_send_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
     with pytest.raises(InvalidRequest):
         S3Bucket(Account(), "no bucket", lambda: None, lambda *_: None).crc32c("a")
