@@ -211,8 +211,11 @@ def _parsed(head: bytearray) -> tuple[bytes, dict[str, str]]:
     version, status, *_ = first.split(b" ", 2)
     if version != b"HTTP/1.1":
         raise ValueError(first)
-    pairs = (line.decode("latin-1").partition(":") for line in lines)
-    return status, {name.lower(): value.strip() for name, _, value in pairs}
+    headers: dict[str, str] = {}
+    for name, _, value in (line.decode("latin-1").partition(":") for line in lines):
+        said = headers.get(name := name.lower())  # Google's digests have a line each
+        headers[name] = f"{said}, {value.strip()}" if said else value.strip()
+    return status, headers
 
 
 def _tls(authority: bytes | None) -> ssl.SSLContext:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,19 @@ def is_endpoint(url: str) -> bool:
         return False
     clean = url.isascii() and url.isprintable() and not set(url) & set(' "<>\\^`{|}?#@')
     return clean and parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def is_safe(url: str) -> bool:
+    """Tell whether nobody reads along on the way to an endpoint: https, or this machine."""
+    if not is_endpoint(url):
+        return False
+    parts = urlsplit(url)
+    if parts.scheme == "https":
+        return True
+    try:
+        return ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return parts.hostname == "localhost"
 
 
 def certificates(named: str, variable: str) -> bytes | None:

@@ -125,8 +125,7 @@ class S3Bucket(BucketApi):
     @cached_property
     def direct(self) -> Direct:
         """Return the shortest way to the bucket."""
-        address, path = self._address()
-        return Direct(self._account, address, path, self._region)
+        return Direct(self._account, "".join(self._address()), self._region)
 
     @property
     def _client(self) -> Any:

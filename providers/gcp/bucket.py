@@ -8,11 +8,13 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from llmcloud.core.transfer.crc32c import base64_of, from_base64
+from llmcloud.core.transfer.crc32c import base64_of
 from llmcloud.providers.gcp.codes import NO_CREDENTIALS_FIX
+from llmcloud.providers.gcp.direct import HASH, Direct, own_crc32c
 from llmcloud.providers.gcp.xml_api import XmlApi, text
 from llmcloud.runtime.bucket_api import (
     CUSTOM_TIME,
@@ -31,12 +33,12 @@ if TYPE_CHECKING:
     from obstore import PutResult
 
     from llmcloud.providers.gcp.credentials import Account
+    from llmcloud.runtime.objects import Piece
 
 CREATE, LIST = "storage.multipartUploads.create", "storage.multipartUploads.list"
 LIST_PARTS, ABORT = "storage.multipartUploads.listParts", "storage.multipartUploads.abort"
 GET, DELETE = "storage.objects.get", "storage.objects.delete"
 JOIN_S = 600  # Google may take minutes to join the parts
-HASH = "x-goog-hash"
 
 
 class GcsBucket(BucketApi):
@@ -97,7 +99,7 @@ class GcsBucket(BucketApi):
             return
         version = {"generation": made["version"] or ""}
         try:
-            found = _said(self._xml.ask("HEAD", key, version, GET).headers)
+            found = own_crc32c(self._xml.ask("HEAD", key, version, GET).headers)
         except NotFound:  # somebody has replaced it since
             return
         if found != crc32c:  # the tag is no MD5 where the key is the customer's
@@ -109,8 +111,16 @@ class GcsBucket(BucketApi):
         with contextlib.suppress(NotFound):
             self._xml.ask("DELETE", f"{folder}/", {}, DELETE)
 
+    def piece(self, key: str, start: int, size: int, version: str) -> Piece | None:
+        return self._direct.piece(key, start, size, version)
+
     def crc32c(self, key: str) -> int | None:
-        return _said(self._xml.ask("HEAD", key, {}, GET).headers)
+        found = self._direct.crc32c(key)
+        return own_crc32c(self._xml.ask("HEAD", key, {}, GET).headers) if found is None else found
+
+    @cached_property
+    def _direct(self) -> Direct:
+        return Direct(self.account, self.name)
 
 
 @dataclass
@@ -158,16 +168,9 @@ class GcsUpload(PartUpload):
             timeout=(self.bucket.account.timeout_s[0], JOIN_S),
         )
         text(self.xml.document(made), "ETag")
-        if (_said(made.headers) or self.bucket.crc32c(self.key)) != crc32c:
+        if (own_crc32c(made.headers) or self.bucket.crc32c(self.key)) != crc32c:
             raise not_as_sent(self.bucket.url, self.key)
 
     def abort(self) -> None:
         with contextlib.suppress(NotFound):
             self.xml.ask("DELETE", self.key, {"uploadId": self.id}, ABORT)
-
-
-def _said(headers: Any) -> int | None:
-    """Return the digest that an answer's headers tell of the object."""
-    pairs = (each.strip().partition("=") for each in headers.get(HASH, "").split(","))
-    found = next((digest for kind, _, digest in pairs if kind == "crc32c"), None)
-    return from_base64(found) if found else None

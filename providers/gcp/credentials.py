@@ -9,7 +9,8 @@ from datetime import UTC
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.endpoint import CONNECT_S, CONNECTIONS, READ_S, SEND_S, is_endpoint
+from llmcloud.core.connection import Waits
+from llmcloud.core.endpoint import CONNECT_S, CONNECTIONS, READ_S, SEND_S, is_endpoint, is_safe
 from llmcloud.providers.gcp.codes import NO_PROJECT_FIX
 from llmcloud.providers.gcp.errors import translated
 from llmcloud.runtime.errors import InvalidRequest
@@ -42,6 +43,12 @@ class Account:
             raise InvalidRequest(
                 f"{named} is no address of a Cloud Storage.",
                 fix="Write STORAGE_EMULATOR_HOST like http://127.0.0.1:9023, or unset it.",
+            )
+        if not self.emulator and not is_safe(named):  # which alone is asked without a token
+            raise InvalidRequest(
+                "The endpoint is no https:// URL: bytes and tokens would travel in the open.",
+                where=named,
+                fix="Set API_ENDPOINT_OVERRIDE to an https:// URL, or unset it.",
             )
         return named.rstrip("/")
 
@@ -94,6 +101,11 @@ class Account:
     def timeout_s(self) -> tuple[float, float]:
         """Return how long the session waits for a connection and for an answer."""
         return (SEND_S if self.endpoint.startswith("http:") else CONNECT_S, READ_S)
+
+    @property
+    def waits(self) -> Waits:
+        """Return how long to wait for answers without the session."""
+        return Waits(CONNECT_S, READ_S, SEND_S)
 
     @cached_property
     def _session(self) -> Any:

@@ -238,6 +238,28 @@ class TestAnUploadInParts:
             list(store.api.unfinished(""))
 
 
+class TestTheShortWay:
+    DATA = bytes(range(256)) * 8
+    KEY = "a b~/\u00e9!'()*+,;=:@$&#?%25.txt"
+
+    def test_brings_an_object_or_a_range_of_it(self, store: BucketStore) -> None:
+        """…with what is known of all of it."""
+        digest = crc32c(self.DATA)
+        store.write(self.KEY, self.DATA, digest)
+        version = store.head(self.KEY).version
+        for start, size in ((0, 0), (5, 100)):
+            found = store.api.piece(self.KEY, start, size, version)
+            assert found
+            assert b"".join(found.chunks) == self.DATA[start:][: size or None]
+            assert (found.size, found.version, found.crc32c) == (len(self.DATA), version, digest)
+
+    def test_ends_where_there_is_nothing_to_bring(self, store: BucketStore) -> None:
+        store.put("a", b"x")
+        assert store.api.piece("a", 0, 0, "")
+        assert store.api.piece("a", 0, 0, '"another"') is None
+        assert store.api.piece("absent", 0, 0, "") is None
+
+
 @pytest.mark.parametrize("variant", ["", "no-such-bucket"])
 def test_what_is_absent_is_not_found(buckets: Buckets, name: str, variant: str) -> None:
     with pytest.raises(NotFound) as caught:

@@ -56,6 +56,8 @@ NO_XML = dict.fromkeys(
         "test_can_be_aborted_twice",
         "test_takes_no_part_once_it_is_no_more",
         "test_needs_a_bucket",
+        "test_brings_an_object_or_a_range_of_it",
+        "test_ends_where_there_is_nothing_to_bring",
         "test_a_bucket_that_others_made_stays_as_it_is",
     ),
     "it speaks no XML, which obstore and uploads in parts do",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig.emulators import certificates
 
 from llmcloud.core.connection import CHUNK_BYTES, HEAD_BYTES, MOST_IN_VAIN, Host, Waits
 from llmcloud.runtime.errors import InvalidRequest, Unavailable
@@ -19,15 +21,21 @@ WAITS = Waits(5, 5, 5)
 LARGE = bytes(range(256)) * (CHUNK_BYTES // 128)
 
 
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> certificates.Certificates:
+    return certificates.issue(tmp_path_factory.mktemp("tls"))
+
+
 class Server:
     """Says what it is told to, an answer a request; an empty one ends the connection."""
 
-    def __init__(self, *answers: bytes) -> None:
-        self.answers = list(answers)
+    def __init__(self, *answers: bytes, tls: ssl.SSLContext | None = None) -> None:
+        self.answers, self._tls = list(answers), tls
         self.asked: list[bytes] = []
         self.connections = 0
         self._listening = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
@@ -39,8 +47,11 @@ class Server:
             while True:
                 connected, _ = self._listening.accept()
                 self.connections += 1
-                with connected, contextlib.suppress(ConnectionError):
-                    self._answer(connected)
+                with connected, contextlib.suppress(ConnectionError, ssl.SSLError):
+                    self._answer(self._wrapped(connected))
+
+    def _wrapped(self, connected: socket.socket) -> socket.socket:
+        return self._tls.wrap_socket(connected, server_side=True) if self._tls else connected
 
     def _answer(self, connected: socket.socket) -> None:
         received = b""
@@ -61,8 +72,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(*answers: bytes) -> Iterator[Server]:
-    server = Server(*answers)
+def serving(*answers: bytes, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    server = Server(*answers, tls=tls)
     try:
         yield server
     finally:
@@ -107,6 +118,14 @@ def test_a_head_has_no_body() -> None:
         assert server.connections == 1
 
 
+def test_headers_of_one_name_are_one() -> None:
+    """…as Google sends a line for each digest."""
+    with serving(said(b"", more="X-Goog-Hash: crc32c=a==\r\nx-goog-hash: md5=b==\r\n")) as server:
+        answer = Host(server.url, None, WAITS).ask("GET", "/a", {})
+        assert answer
+        assert answer.headers["x-goog-hash"] == "crc32c=a==, md5=b=="
+
+
 def test_a_body_is_sent_behind_its_size() -> None:
     with serving(said(b"")) as server:
         assert Host(server.url, None, WAITS).ask("PUT", "/a", {"x-a": "b"}, b"body")
@@ -147,6 +166,7 @@ def test_a_connection_that_died_meanwhile_is_made_anew() -> None:
         b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: much\r\n\r\n',
         b'HTTP/1.0 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n',
         said(b"longer than it says", size=6),
+        said(b"", more="Content-Length: 0\r\n"),
         b"HTTP/1.1 200 OK\r\nETag: " + b"1" * HEAD_BYTES,
         b"\r\n\r\n",
         b"SSH-2.0-OpenSSH\r\n\r\n",
@@ -212,3 +232,22 @@ def test_a_name_that_would_add_a_header_is_refused() -> None:
     with serving(said(b"")) as server, pytest.raises(InvalidRequest):
         Host(server.url, None, WAITS).ask("GET", "/a", {"if-match": '"1"\r\nx-a: b'})
     assert not server.asked
+
+
+@pytest.mark.parametrize("body", [b"small", LARGE], ids=["small", "large"])
+def test_bytes_come_over_tls_from_whom_the_authority_vouches_for(
+    issued: certificates.Certificates, body: bytes
+) -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(issued.certificate, issued.key)
+    with serving(said(body), said(body), tls=tls) as server:
+        assert Host(server.url, None, WAITS).ask("GET", "/a", {}) is None
+        by_another_name = server.url.replace("127.0.0.1", "localhost")
+        authority = issued.authority.read_bytes()
+        assert Host(by_another_name, authority, WAITS).ask("GET", "/a", {}) is None
+        assert not server.asked
+        host = Host(server.url, authority, WAITS)
+        for _ in range(2):
+            answer = host.ask("GET", "/a", {})
+            assert answer
+            assert b"".join(answer.chunks) == body

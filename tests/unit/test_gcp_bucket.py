@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -116,6 +117,21 @@ def test_the_digest_of_what_others_uploaded_is_google_s_own(
 ) -> None:
     theirs.blob("a").upload_from_string(b"theirs")
     assert BucketStore(bucket).crc32c("a") == crc32c(b"theirs")
+    for size in (0, 3):
+        found = bucket.piece("a", 0, size, "")
+        assert found
+        assert found.crc32c == crc32c(b"theirs")
+
+
+def test_what_is_stored_packed_is_brought_as_it_is(theirs: Bucket, bucket: GcsBucket) -> None:
+    """…as its size and digest say."""
+    packed, blob = gzip.compress(b"hello"), theirs.blob("a")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(packed)
+    found = bucket.piece("a", 0, 0, "")
+    assert found
+    assert b"".join(found.chunks) == packed
+    assert (found.size, found.crc32c) == (len(packed), crc32c(packed))
 
 
 def test_rules_are_added_to_those_that_others_made(buckets: GcsBuckets, theirs: Bucket) -> None:

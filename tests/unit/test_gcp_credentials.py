@@ -223,8 +223,10 @@ def test_an_emulator_is_asked_without_credentials_and_without_google_s_sdk() -> 
     program = """
         import sys
         from llmcloud.core.stores import open_store
-        open_store("gs://bucket").api.connect(0)
-        print([name for name in sys.modules if name.startswith("google.auth")])
+        api = open_store("gs://bucket").api
+        api.connect(0)
+        api.piece("a", 0, 0, "")
+        print([name for name in sys.modules if name.startswith(("google.auth", "requests"))])
     """
     environ = {**os.environ, "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9"}
     assert _run(program, environ) == ["[]"]
@@ -250,6 +252,23 @@ def test_an_address_that_is_no_url_is_refused(
     with pytest.raises(InvalidRequest) as caught:
         GcsBuckets(Account()).open("bucket").connect(0)
     assert "http://127.0.0.1:9023" in caught.value.fix
+
+
+@pytest.mark.usefixtures("key")
+def test_tokens_never_travel_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """…but on this machine; an emulator, wherever it is, gets none."""
+    monkeypatch.setenv("API_ENDPOINT_OVERRIDE", "http://storage.example")
+    bucket = GcsBuckets(Account()).open("bucket")
+    for attempt in (
+        lambda: bucket.connect(0),
+        lambda: bucket.begin("a", 1, lambda: 0),
+        lambda: bucket.piece("a", 0, 0, ""),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            attempt()
+        assert "https://" in caught.value.fix
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://storage.example")
+    assert Account().endpoint == "http://storage.example"
 
 
 def _run(program: str, environ: dict[str, str]) -> list[str]:
