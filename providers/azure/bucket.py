@@ -12,10 +12,12 @@ import contextlib
 import re
 import threading
 import time
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmcloud.core.transfer.crc32c import combined
 from llmcloud.providers.azure.codes import NO_CREDENTIALS_FIX
+from llmcloud.providers.azure.direct import Direct
 from llmcloud.providers.azure.errors import code_of, translated
 from llmcloud.runtime.azure_names import refusal
 from llmcloud.runtime.bucket_api import (
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from llmcloud.providers.azure.credentials import Account
+    from llmcloud.runtime.objects import Piece
 
 ID_SIZE = 32  # as those that obstore makes: all ids that wait beside a blob must be of one length
 BLOCK = re.compile(r"llmcloud([0-9a-f]{4})([0-9a-f]{8})-*")
@@ -89,6 +92,9 @@ class AzureBucket(BucketApi):
     def unfinished_of(self, key: str) -> Iterator[PartUpload]:
         yield from self._unfinished_of(key, None)
 
+    def piece(self, key: str, start: int, size: int, version: str) -> Piece | None:
+        return self._direct.piece(key, start, size, version)
+
     def delete_marker(self, folder: str) -> None:
         with contextlib.suppress(NotFound), translated(self.url, folder):
             self._blob(f"{folder}/").delete_blob()
@@ -101,6 +107,10 @@ class AzureBucket(BucketApi):
                 yield upload
         except NotFound:
             return
+
+    @cached_property
+    def _direct(self) -> Direct:
+        return Direct(self._account, self.name)
 
     def _blob(self, key: str) -> Any:
         return self._account.client().get_blob_client(self.name, key)

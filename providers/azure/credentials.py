@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import logging
 import os
 import re
@@ -17,15 +16,15 @@ import time
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from llmcloud.core.connection import Waits
 from llmcloud.core.endpoint import (
     CONNECT_S,
     CONNECTIONS,
     READ_S,
     SEND_S,
     certificates,
-    is_endpoint,
+    is_safe,
 )
 from llmcloud.providers.azure.codes import NO_CREDENTIALS_FIX
 from llmcloud.providers.azure.errors import translated
@@ -67,7 +66,7 @@ class Account:
         suffix = said.get("endpointsuffix") or SUFFIX
         named = said.get("blobendpoint") or self._own("AZURE_STORAGE_SERVICE_ENDPOINT")
         url = (named or f"{protocol}://{self.name}.blob.{suffix}").rstrip("/")
-        if not _is_safe(url):
+        if not is_safe(url):
             raise InvalidRequest(
                 "The endpoint is no https:// URL: bytes and tokens would travel in the open.",
                 where=url,
@@ -80,6 +79,11 @@ class Account:
         """Return the certificates to trust beside the system's, as PEM."""
         return certificates(os.environ.get("REQUESTS_CA_BUNDLE", ""), "REQUESTS_CA_BUNDLE")
 
+    @property
+    def waits(self) -> Waits:
+        """Return how long to wait for answers without the SDK."""
+        return Waits(CONNECT_S, READ_S, SEND_S)
+
     def provider(self) -> Callable[[], AzureCredential]:
         """Return what obstore asks for credentials, now and whenever they have expired."""
         if key := self._key:
@@ -91,7 +95,8 @@ class Account:
             credential.get_token(SCOPE)  # what can't be had is told now, and in full
 
         def provide() -> AzureCredential:
-            found = credential.get_token(SCOPE)
+            with translated(self.url):
+                found = credential.get_token(SCOPE)
             return {
                 "token": found.token,
                 "expires_at": datetime.fromtimestamp(found.expires_on, UTC),
@@ -198,15 +203,3 @@ class _Remembered:
                 found = self._inner.get_token(*scopes, claims=claims, **options)
                 self._tokens[scopes] = found
             return found
-
-
-def _is_safe(url: str) -> bool:
-    if not is_endpoint(url):
-        return False
-    parts = urlsplit(url)
-    if parts.scheme == "https":
-        return True
-    try:
-        return parts.scheme == "http" and ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return parts.hostname == "localhost"

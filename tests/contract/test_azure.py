@@ -315,6 +315,7 @@ class TestASasToken:
         upload.put(1, ONE, crc32c(ONE))
         upload.complete(1, crc32c(ONE))
         assert again.crc32c("b") == crc32c(ONE)
+        assert again.api.piece("a", 0, 0, "")
         assert [entry.key for entry in again.objects()] == ["a", "b"]
 
 
@@ -340,6 +341,7 @@ class TestTokens:
         upload.complete(1, crc32c(ONE))
         assert [entry.size for entry in store.objects()] == [1, len(ONE)]
         assert store.crc32c("b") == crc32c(ONE)
+        assert store.api.piece("a", 0, 0, "")
         assert buckets_of("az").describe(name).is_private
         assert set(identity.asked) == {"https://storage.azure.com"}
 

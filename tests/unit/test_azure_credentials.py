@@ -42,9 +42,11 @@ def _set(monkeypatch: pytest.MonkeyPatch, **environ: str) -> None:
 
 def test_a_key_is_used_without_importing_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, AZURE_STORAGE_ACCOUNT="account", AZURE_STORAGE_KEY=KEY)
+    _set(monkeypatch, AZURE_STORAGE_SERVICE_ENDPOINT="http://127.0.0.1:9/account")
     program = (
         "import sys; from llmcloud.core.stores import open_store;"
         "store = open_store('az://account/bucket'); store.api.connect(0);"
+        "store.api.piece('a', 0, 0, '');"
         "print(store.api._account.provider()());"
         "sdk = ('azure.core', 'azure.identity', 'azure.storage.blob', 'msal', 'requests');"
         "print([name for name in sys.modules if name.startswith(sdk)])"
@@ -134,7 +136,11 @@ def test_nothing_travels_in_the_open_but_on_this_machine(
 def test_tokens_never_travel_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, AZURE_STORAGE_SERVICE_ENDPOINT="http://127.0.0.1:9/account")
     bucket = AzureBuckets().open("account/bucket")
-    for attempt in (lambda: bucket.connect(0), lambda: bucket.begin("a", 1, lambda: 0)):
+    for attempt in (
+        lambda: bucket.connect(0),
+        lambda: bucket.begin("a", 1, lambda: 0),
+        lambda: bucket.piece("a", 0, 0, ""),
+    ):
         with pytest.raises(CredentialsError) as caught:
             attempt()
         assert "AZURE_STORAGE_KEY" in caught.value.fix
