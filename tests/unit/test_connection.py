@@ -47,8 +47,11 @@ class Server:
             while True:
                 connected, _ = self._listening.accept()
                 self.connections += 1
-                with connected, contextlib.suppress(ConnectionError, ssl.SSLError):
-                    self._answer(self._wrapped(connected))
+                with (
+                    contextlib.suppress(ConnectionError, ssl.SSLError),
+                    self._wrapped(connected) as wrapped,
+                ):
+                    self._answer(wrapped)
 
     def _wrapped(self, connected: socket.socket) -> socket.socket:
         return self._tls.wrap_socket(connected, server_side=True) if self._tls else connected
@@ -239,7 +242,7 @@ def test_bytes_come_over_tls_from_whom_the_authority_vouches_for(
     issued: certificates.Certificates, body: bytes
 ) -> None:
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(issued.certificate, issued.key)
+    tls.load_cert_chain(issued.server, issued.key)
     with serving(said(body), said(body), tls=tls) as server:
         assert Host(server.url, None, WAITS).ask("GET", "/a", {}) is None
         by_another_name = server.url.replace("127.0.0.1", "localhost")
