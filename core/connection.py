@@ -51,7 +51,7 @@ class Answer(NamedTuple):
 class _Request(NamedTuple):
     head: bytes
     body: bytes
-    hoped: bytes  # the status
+    hoped: str  # the status
 
 
 class Host:
@@ -76,7 +76,7 @@ class Host:
         if body:
             headers = {**headers, "content-length": str(len(body))}
         head = _head(f"{method} {target}", {"host": self.name, **headers})
-        request = _Request(head, body, b"206" if "range" in headers else b"200")
+        request = _Request(head, body, "206" if "range" in headers else "200")
         while self._in_vain < MOST_IN_VAIN:
             with contextlib.suppress(IndexError):
                 if answer := self._asked(self._idle.pop(), request):
@@ -94,6 +94,7 @@ class Host:
             made.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
             if self._tls:
                 made = self._tls.wrap_socket(made, server_hostname=self._address[0])
+            made.settimeout(self._waits.read_s)
             undo.pop_all()
             return _Connection(made)
         return None
@@ -102,8 +103,8 @@ class Host:
         if not connection:
             return None
         try:
-            connection.send(request, self._waits.whole_s)
-            headers, size, begin = connection.receive(request, self._waits.read_s)
+            connection.send(request, self._waits)
+            headers, size, begin = connection.receive(request)
         except TimeoutError as error:
             connection.close()
             raise Unavailable("The store did not answer in time.", where=self.name) from error
@@ -143,16 +144,16 @@ class _Connection:
         self._buffer = bytearray(HEAD_BYTES)
         self._view = memoryview(self._buffer)
 
-    def send(self, request: _Request, timeout_s: float) -> None:
-        """Send a request, in so much time."""
-        self._socket.settimeout(timeout_s)
+    def send(self, request: _Request, waits: Waits) -> None:
+        """Send a request; from then on nothing is waited for longer than any byte may take."""
         self._socket.sendall(request.head)
         if request.body:
+            self._socket.settimeout(waits.whole_s)  # of all that is sent at once
             self._socket.sendall(request.body)
+            self._socket.settimeout(waits.read_s)
 
-    def receive(self, request: _Request, timeout_s: float) -> tuple[dict[str, str], int, bytes]:
+    def receive(self, request: _Request) -> tuple[dict[str, str], int, bytes]:
         """Return the headers of the answer that was hoped for, its body's size and first bytes."""
-        self._socket.settimeout(timeout_s)
         length, end = 0, -1
         while end < 0:
             received = self._socket.recv_into(self._view[length:])
@@ -199,20 +200,21 @@ def _is_proxied(scheme: str, host: str) -> bool:
 
 
 def _head(line: str, headers: Mapping[str, str]) -> bytes:
-    lines = [f"{line} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-    if not all(each.isprintable() for each in lines):
+    lines = [f"{line} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
+    if not "".join(lines).isprintable():
         raise InvalidRequest("A name in the request can't be sent.", where=ascii(line))
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def _parsed(head: bytearray) -> tuple[bytes, dict[str, str]]:
+def _parsed(head: bytearray) -> tuple[str, dict[str, str]]:
     """Return the status and the headers; ValueError for what is no HTTP/1.1."""
-    first, *lines = bytes(head).split(b"\r\n")
-    version, status, *_ = first.split(b" ", 2)
-    if version != b"HTTP/1.1":
+    first, *lines = head.decode("latin-1").split("\r\n")
+    version, status, *_ = first.split(" ", 2)
+    if version != "HTTP/1.1":
         raise ValueError(first)
     headers: dict[str, str] = {}
-    for name, _, value in (line.decode("latin-1").partition(":") for line in lines):
+    for line in lines:
+        name, _, value = line.partition(":")
         said = headers.get(name := name.lower())  # Google's digests have a line each
         headers[name] = f"{said}, {value.strip()}" if said else value.strip()
     return status, headers

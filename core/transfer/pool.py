@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 WAITING = 2  # units of work that wait for each thread
 REST_S = 0.1
 POLL_S = 0.5
 GRACE_S = 5.0
-FEW = 4  # threads that are started as soon as there is work for them
-LOOK_S = 0.02
-BUSY = 0.7  # of a CPU: more threads would only wait for the interpreter's lock, and change places
+LOOK_S = 0.05
+BUSY = 0.4  # of a CPU: more threads would only take turns at the interpreter's lock
 
 
 class Stopped(Exception):
@@ -31,10 +30,12 @@ class Pool:
     Daemon threads, and waits in Python: so Ctrl-C interrupts at once, whatever a thread is at.
     """
 
-    def __init__(self, *threads: int) -> None:
+    def __init__(self, *threads: int, few: Sequence[int] | None = None) -> None:
+        """Make lanes of so many threads at most; all but a `few` only where they wait."""
         self.stopped = threading.Event()
         self.pace = Pace(max(threads))
-        self._lanes = [_Lane(each, queue.Queue(each * WAITING)) for each in threads]
+        pairs = zip(few or threads, threads, strict=True)
+        self._lanes = [_Lane(least, most, queue.Queue(most * WAITING)) for least, most in pairs]
         self._load = Load()
         self._ends: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._ended = 0
@@ -93,7 +94,7 @@ class Pool:
         """
         if lane.started == lane.threads or (lane.started and lane.todo.empty()):
             return
-        if lane.started < FEW or self._load.now() < BUSY:
+        if lane.started < lane.least or self._load.is_low():
             threading.Thread(target=self._work, args=(lane, lane.started), daemon=True).start()
             lane.started += 1
 
@@ -126,24 +127,26 @@ class Pool:
 
 @dataclass
 class _Lane:
+    least: int
     threads: int
     todo: queue.Queue[Callable[[], None] | None]
     started: int = 0
 
 
 class Load:
-    """How many CPUs this process has kept busy of late."""
+    """How busy this process keeps the machine."""
 
     def __init__(self) -> None:
         self._at, self._cpu_s = time.monotonic(), time.process_time()
-        self._found = 1.0
 
-    def now(self) -> float:
+    def is_low(self) -> bool:
+        """Tell whether it rather waited, of late; false until there was time to see it."""
         at, cpu_s = time.monotonic(), time.process_time()
-        if at - self._at >= LOOK_S:
-            self._found = (cpu_s - self._cpu_s) / (at - self._at)
-            self._at, self._cpu_s = at, cpu_s
-        return self._found
+        if at - self._at < LOOK_S:
+            return False
+        busy = (cpu_s - self._cpu_s) / (at - self._at)
+        self._at, self._cpu_s = at, cpu_s
+        return busy < BUSY
 
 
 class Pace:

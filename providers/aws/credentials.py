@@ -90,7 +90,8 @@ class Account:
         """Return what obstore asks for credentials, now and whenever they have expired."""
         if all(os.environ.get(name) for name in KEYS):
             _check_keys(*(os.environ.get(name, "") for name in (*KEYS, TOKEN)))
-            return self._from_environ
+            own = _from_environ()  # once: it is asked for with each request
+            return lambda: own
         with translated("AWS"):
             from botocore.credentials import RefreshableCredentials
 
@@ -138,14 +139,6 @@ class Account:
 
         return botocore.session.Session()
 
-    def _from_environ(self) -> S3Credential:
-        return {
-            "access_key_id": os.environ[KEYS[0]],
-            "secret_access_key": os.environ[KEYS[1]],
-            "token": os.environ.get(TOKEN) or None,
-            "expires_at": None,
-        }
-
     def _configured(self, name: str) -> str:
         """Return what the user's profile says, if there is any."""
         if not self._has_profile:
@@ -168,6 +161,15 @@ class Account:
     def _has_profile(self) -> bool:
         named = os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
         return Path(named).expanduser().is_file()
+
+
+def _from_environ() -> S3Credential:
+    return {
+        "access_key_id": os.environ[KEYS[0]],
+        "secret_access_key": os.environ[KEYS[1]],
+        "token": os.environ.get(TOKEN) or None,
+        "expires_at": None,
+    }
 
 
 def _check_keys(*keys: str | None) -> None:

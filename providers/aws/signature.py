@@ -29,7 +29,7 @@ def signed(
     `request` is method, path and query, a line each: percent-encoded, the query in the order of
     its names. Names of headers are in small letters.
     """
-    at = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    at = _timestamp(int(time.time()))
     scope = f"{at[:8]}/{region}/s3/aws4_request"
     own = {**headers, "x-amz-content-sha256": UNSIGNED, "x-amz-date": at}
     if token := keys.get("token"):
@@ -46,6 +46,11 @@ def signed(
         f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={signature}"
     )
     return own
+
+
+@lru_cache(maxsize=1)
+def _timestamp(seconds: int) -> str:
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
 @lru_cache(maxsize=4)

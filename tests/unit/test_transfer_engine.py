@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from llmcloud.core.transfer import retry
 from llmcloud.core.transfer.crc32c import combined, crc32c
 from llmcloud.core.transfer.errors import PartlyFailed
 from llmcloud.core.transfer.meter import Meter, RateLimit
-from llmcloud.core.transfer.pool import FEW, WAITING, Load, Pace, Pool, Stopped
+from llmcloud.core.transfer.pool import BUSY, LOOK_S, WAITING, Load, Pace, Pool, Stopped
 from llmcloud.runtime.errors import Failure, Throttled, Unavailable
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class TestAPool:
     def test_has_as_many_as_it_may_where_they_wait(self) -> None:
         """…for answers from far away."""
         together = threading.Barrier(16)
-        pool = Pool(16)
+        pool = Pool(16, few=[1])
         with pool.running():
             for _ in range(16 + 16 * WAITING):
                 pool.add(lambda: together.wait(DEADLINE_S) and None)
@@ -82,22 +83,26 @@ class TestAPool:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """…as more would only take turns."""
-        monkeypatch.setattr(pools.Load, "now", lambda _: 1.0)
+        monkeypatch.setattr(pools.Load, "is_low", lambda _: False)
         who: set[int] = set()
-        pool = Pool(16)
+        pool = Pool(16, few=[2])
         with pool.running():
             for _ in range(500):
                 pool.add(lambda: who.add(threading.get_ident()))
-        assert 0 < len(who) <= FEW
+        assert 0 < len(who) <= 2
 
-    def test_knows_how_busy_the_machine_is(self) -> None:
+    def test_looks_a_while_before_it_takes_more(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        clock = {"monotonic": 0.0, "process_time": 0.0}
+        for name in clock:
+            monkeypatch.setattr(pools.time, name, functools.partial(clock.__getitem__, name))
         load = Load()
-        until = time.process_time() + 0.2
-        while time.process_time() < until:
-            pass
-        busy = load.now()
-        threading.Event().wait(0.2)
-        assert load.now() < busy
+        assert not load.is_low()
+        clock["monotonic"] += LOOK_S
+        assert load.is_low()
+        assert not load.is_low()
+        clock["monotonic"] += LOOK_S
+        clock["process_time"] += LOOK_S * BUSY
+        assert not load.is_low()
 
     def test_lets_nobody_add_more_than_waits_for_its_threads(self) -> None:
         go_on = threading.Event()
