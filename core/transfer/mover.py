@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from llmcloud.core.transfer.sides import Item
 
 SMALL_BYTES = 1 << 20
-BATCH = 16  # small items that one thread moves in a row: handing over costs as much as sending
+BATCH = 8  # small items that one thread moves in a row: handing over costs as much as sending
 
 
 @dataclass

@@ -48,6 +48,8 @@ class Pool:
 
     def finish(self) -> None:
         """Wait until all is done; raises what stopped it."""
+        while any(self._grow(lane) for lane in self._lanes) and not self.stopped.is_set():
+            self.stopped.wait(LOOK_S)
         self.pace.is_over = True
         for lane in self._lanes:
             for _ in range(lane.started):
@@ -87,16 +89,18 @@ class Pool:
                 return
         self._raise()
 
-    def _grow(self, lane: _Lane) -> None:
+    def _grow(self, lane: _Lane) -> bool:
         """Start another thread if there is work for it, and the machine waits more than it works.
 
-        Answers from far away take many threads, those from nearby are faster with few.
+        Answers from far away take many threads, those from nearby are faster with few. Tells
+        whether to look again, since there may be more.
         """
         if lane.started == lane.threads or (lane.started and lane.todo.empty()):
-            return
+            return False
         if lane.started < lane.least or self._load.is_low():
             threading.Thread(target=self._work, args=(lane, lane.started), daemon=True).start()
             lane.started += 1
+        return True
 
     def _raise(self) -> None:
         if self._failure is not None:

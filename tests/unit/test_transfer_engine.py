@@ -79,6 +79,15 @@ class TestAPool:
                 pool.add(lambda: together.wait(DEADLINE_S) and None)
         assert not together.broken
 
+    def test_takes_more_also_when_all_is_handed_over(self) -> None:
+        """…as a few hundred files are at once."""
+        together = threading.Barrier(8)
+        pool = Pool(16, few=[1])
+        with pool.running():
+            for _ in range(8):
+                pool.add(lambda: together.wait(DEADLINE_S) and None)
+        assert not together.broken
+
     def test_has_few_where_they_keep_the_machine_busy(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
