@@ -42,10 +42,13 @@ class Waits(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer of 200 or 206; names of headers are in small letters."""
+    """An answer of 200 or 206; names of headers are in small letters.
+
+    A chunk lies in memory that the next one is put into.
+    """
 
     headers: dict[str, str]
-    chunks: Iterator[bytes | bytearray]
+    chunks: Iterator[bytes | memoryview]
 
 
 class _Request(NamedTuple):
@@ -118,7 +121,7 @@ class Host:
 
     def _rest(
         self, connection: _Connection, headers: dict[str, str], size: int, begin: bytes
-    ) -> Iterator[bytearray]:
+    ) -> Iterator[memoryview]:
         try:
             yield from connection.body(begin, size, time.monotonic() + self._waits.whole_s)
         except OSError as error:
@@ -168,24 +171,22 @@ class _Connection:
             raise ValueError(status)
         return headers, size, bytes(self._view[begin:length])
 
-    def body(self, begin: bytes, size: int, until: float) -> Iterator[bytearray]:
+    def body(self, begin: bytes, size: int, until: float) -> Iterator[memoryview]:
         """Yield the bytes of a body, of which some have come already; OSError when they end."""
-        chunk, filled = bytearray(min(CHUNK_BYTES, size)), len(begin)
-        chunk[:filled] = begin
-        while True:
-            view = memoryview(chunk)
+        memory = memoryview(bytearray(min(CHUNK_BYTES, size)))
+        filled = len(begin)
+        memory[:filled] = begin
+        while size:
+            chunk = memory[: min(CHUNK_BYTES, size)]
             while filled < len(chunk):
-                received = self._socket.recv_into(view[filled:])
+                received = self._socket.recv_into(chunk[filled:])
                 if not received:
                     raise ConnectionError(0, "the connection was closed")
                 if time.monotonic() > until:
                     raise TimeoutError
                 filled += received
             yield chunk
-            size -= filled
-            if not size:
-                return
-            chunk, filled = bytearray(min(CHUNK_BYTES, size)), 0
+            size, filled = size - filled, 0
 
     def close(self) -> None:
         self._socket.close()

@@ -49,7 +49,8 @@ class Blob:
 class Piece:
     """Some bytes of an object, in buffers that come one by one, and what is known of all of it.
 
-    `size` is that of the whole object, in bytes.
+    A buffer may lie in memory that the next one is put into. `size` is that of the whole object,
+    in bytes.
     """
 
     chunks: Iterator[Any]

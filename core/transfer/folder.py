@@ -64,6 +64,7 @@ class FolderTarget(Target):
     """Files below a folder; those that grow lie beside their place, or in `hidden`."""
 
     whole_bytes = 1 << 20
+    at_once = 1  # it has its hands full with making files
 
     def __init__(self, root: Path, hidden: Path | None = None, url: str = "") -> None:
         self.root = os.fspath(root)

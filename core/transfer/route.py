@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from llmcloud.core.transfer.sides import Item, Source, Target
 
-# Many threads for small items, whose answers may be far away, and one where they are near: it
-# then has its hands full. Few for what fills memory.
+# Many threads for small items, whose time goes into waiting; few for what fills memory.
 SMALL, LARGE = 0, 1
-THREADS, FEW = (16, 6), (1, 4)
+THREADS = (16, 6)
+LARGE_AT_ONCE = 4
 
 Done = TypeVar("Done")
 
@@ -47,7 +47,7 @@ class Route:
     failed: dict[str, Failure] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.pool = Pool(*THREADS, few=FEW)
+        self.pool = Pool(*THREADS, few=(self.target.at_once, LARGE_AT_ONCE))
         self.open_ends: set[contextlib.ExitStack] = set()  # of what is moved in parts
         self._lock = threading.Lock()
 

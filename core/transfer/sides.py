@@ -32,15 +32,14 @@ class Reader(ABC):
 
     @abstractmethod
     def chunks(self, start: int, size: int) -> Iterator[Any]:
-        """Yield `size` bytes from `start` in buffers.
+        """Yield `size` bytes from `start` in buffers, each of which may be used for the next.
 
         Changed when the item is another by now.
         """
 
     def read(self, start: int, size: int) -> Any:
         """Return `size` bytes from `start` as one buffer."""
-        found = list(self.chunks(start, size))
-        return found[0] if len(found) == 1 else b"".join(found)
+        return whole(self.chunks(start, size), size)
 
     @abstractmethod
     def check(self) -> None:
@@ -122,6 +121,7 @@ class Target(ABC):
         return ""
 
     whole_bytes: int  # the largest item that is written in one piece; else in parts
+    at_once: int  # threads for small items before it is known how long they wait
 
     @abstractmethod
     def beside(
@@ -156,3 +156,13 @@ class Target(ABC):
         """Say why an item can't be written here, or nothing."""
         del item
         return ""
+
+
+def whole(chunks: Iterator[Any], size: int) -> Any:
+    """Return `size` bytes that come in chunks as one buffer, copied only if there are several."""
+    data = next(chunks, b"")
+    if len(data) < size:
+        data = bytearray(data)
+    for chunk in chunks:
+        data += chunk
+    return data

@@ -11,8 +11,8 @@ from llmcloud.core.transfer.crc32c import crc32c
 from llmcloud.core.transfer.errors import Changed, Damaged
 from llmcloud.core.transfer.pool import Pool
 from llmcloud.core.transfer.retry import tried
-from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target
-from llmcloud.runtime.bucket_api import PART_BYTES, part_count
+from llmcloud.core.transfer.sides import Item, Reader, Sink, Source, Target, whole
+from llmcloud.runtime.bucket_api import PART_BYTES, part_bytes, part_count
 from llmcloud.runtime.errors import Conflict, Failure, InvalidRequest, NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class StoreTarget(Target):
     """Objects under a prefix of a bucket."""
 
     whole_bytes = PART_BYTES
+    at_once = 4  # obstore waits without the interpreter's lock
 
     def __init__(self, store: BucketStore, prefix: str) -> None:
         self.store, self.prefix = store, prefix
@@ -166,7 +167,7 @@ class _ObjectReader(Reader):
 class _UploadSink(Sink):
     def __init__(self, upload: PartUpload, parts: dict[int, Part], size: int) -> None:
         self._upload, self._parts = upload, parts
-        self._count = part_count(size)
+        self._size, self._part_bytes = size, part_bytes(size)
 
     def held(self, number: int, size: int, read: Callable[[], Any]) -> int | None:
         part = self._parts.get(number)
@@ -182,8 +183,8 @@ class _UploadSink(Sink):
         return None
 
     def put(self, number: int, chunks: Iterator[Any]) -> int:
-        found = list(chunks)
-        data = found[0] if len(found) == 1 else b"".join(found)
+        start = (number - 1) * self._part_bytes
+        data = whole(chunks, min(self._part_bytes, self._size - start))
         digest = crc32c(data)
         try:
             self._upload.put(number, data, digest)
@@ -197,7 +198,7 @@ class _UploadSink(Sink):
 
     def complete(self, crc32c: int) -> None:
         try:
-            self._upload.complete(self._count, crc32c)
+            self._upload.complete(part_count(self._size), crc32c)
         except Conflict as failure:
             raise Damaged(failure.what, where=failure.where, fix=failure.fix) from failure
 
