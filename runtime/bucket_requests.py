@@ -19,7 +19,7 @@ from obstore.exceptions import BaseError
 from llmcloud.runtime.bucket_api import crc32c_in, crc32c_metadata
 from llmcloud.runtime.bucket_errors import translate
 from llmcloud.runtime.errors import Throttled, Unavailable
-from llmcloud.runtime.interruptible import interruptible
+from llmcloud.runtime.interruptible import begun, interruptible
 from llmcloud.runtime.objects import Blob, Entry, Piece
 
 if TYPE_CHECKING:
@@ -115,7 +115,9 @@ class Requests:
             found = obstore.list(
                 self._bucket, folder or None, offset=start_after or None, chunk_size=size
             )
-            while page := interruptible(lambda: next(found, None)):
+            coming = begun(lambda: next(found, None))
+            while page := coming.result():
+                coming = begun(lambda: next(found, None))  # while this one is looked through
                 yield [_entry(each) for each in page]
 
     @cached_property

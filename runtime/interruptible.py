@@ -16,9 +16,14 @@ def interruptible(call: Callable[[], Done]) -> Done:
     """Make a call; in the main thread, where Ctrl-C would wait for its end, from another one."""
     if threading.current_thread() is not threading.main_thread():
         return call()
+    return begun(call).result()
+
+
+def begun(call: Callable[[], Done]) -> Future[Done]:
+    """Begin a call in another thread, which nobody has to wait for."""
     done: Future[Done] = Future()
     threading.Thread(target=_run, args=(call, done), daemon=True).start()
-    return done.result()
+    return done
 
 
 def _run(call: Callable[[], Done], done: Future[Done]) -> None:
