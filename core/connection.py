@@ -65,7 +65,7 @@ class Host:
         self.name = parts.netloc.rpartition("@")[2]
         self._waits = waits
         self._address = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        self._tls = _tls(authority) if parts.scheme == "https" else None
+        self._tls = trust(authority) if parts.scheme == "https" else None
         self._idle: deque[_Connection] = deque()
         self._in_vain = MOST_IN_VAIN if _is_proxied(parts.scheme, self._address[0]) else 0
 
@@ -221,7 +221,8 @@ def _parsed(head: bytearray) -> tuple[str, dict[str, str]]:
     return status, headers
 
 
-def _tls(authority: bytes | None) -> ssl.SSLContext:
+def trust(authority: bytes | None) -> ssl.SSLContext:
+    """Return how certificates are checked: by the system's authorities, and another's in PEM."""
     import ssl
 
     made = ssl.create_default_context()

@@ -48,7 +48,10 @@ class Pool:
 
     def finish(self) -> None:
         """Wait until all is done; raises what stopped it."""
-        while any(self._grow(lane) for lane in self._lanes) and not self.stopped.is_set():
+        while (
+            any(lane.started and self._grow(lane) for lane in self._lanes)
+            and not self.stopped.is_set()
+        ):
             self.stopped.wait(LOOK_S)
         self.pace.is_over = True
         for lane in self._lanes:

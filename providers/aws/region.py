@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
-import urllib.error
-import urllib.request
+from llmcloud.core.connection import trust
 
 HEADER = "x-amz-bucket-region"
 TIMEOUT_S = 10
@@ -15,12 +13,13 @@ def region_of(url: str, authority: bytes | None = None) -> str | None:
 
     The answer may be that the bucket is elsewhere (301) or none of our business (403).
     """
-    trust = ssl.create_default_context() if url.startswith("https:") else None
-    if trust and authority:
-        trust.load_verify_locations(cadata=authority.decode())
+    import urllib.error  # no other S3 than AWS's own is asked
+    import urllib.request
+
+    tls = trust(authority) if url.startswith("https:") else None
     request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the URL is ours
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=trust) as found:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=tls) as found:  # noqa: S310
             return found.headers[HEADER] or None
     except urllib.error.HTTPError as refusal:
         with refusal:

@@ -64,6 +64,10 @@ class TestAPool:
         before = threading.active_count()
         most: list[int] = []
         pool = Pool(3, 2)
+        with pool.running():
+            pass
+        assert [lane.started for lane in pool._lanes] == [0, 0]
+        pool = Pool(3, 2)
         assert threading.active_count() == before
         with pool.running():
             for number in range(200):
