@@ -31,6 +31,20 @@ def _providers(incomplete: str) -> list[str]:
     return [name for name in available() if name.startswith(incomplete)]
 
 
+def _catalogs(incomplete: str) -> list[str]:
+    from llmcloud.core.registry import CATALOGS
+
+    return [name for name in CATALOGS if name.startswith(incomplete)]
+
+
+def _accelerators(incomplete: str) -> list[str]:
+    from llmcloud.core import registry
+
+    names = {name for each in registry.CATALOGS for name in registry.catalog(each).accelerators()}
+    written = {name.lower() if incomplete.islower() else name for name in names}
+    return sorted(name for name in written if name.startswith(incomplete))
+
+
 JobArgument = Annotated[
     str,
     typer.Argument(
@@ -53,6 +67,25 @@ TemplateArgument = Annotated[
         metavar="[TEMPLATE]",
         help="Which template.",
         autocompletion=_templates,
+        show_default=False,
+    ),
+]
+AcceleratorArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Which, like A100 or A100:8; `none` lists machines without.",
+        autocompletion=_accelerators,
+        show_default=False,
+    ),
+]
+CatalogOption = Annotated[
+    str,
+    typer.Option(
+        "--provider",
+        metavar="PROVIDER",
+        help="Only of this cloud.",
+        autocompletion=_catalogs,
         show_default=False,
     ),
 ]

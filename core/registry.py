@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from llmcloud.core.buckets import Buckets
+    from llmcloud.core.catalog import Catalog
     from llmcloud.core.home import Home
     from llmcloud.core.provider import Compute
 
@@ -39,6 +40,7 @@ BUCKETS = {
     "gs": Registered("llmcloud.providers.gcp.buckets", "google.cloud.storage", "gcp"),
     "az": Registered("llmcloud.providers.azure.buckets", "azure.storage.blob", "azure"),
 }
+CATALOGS = {"aws": "llmcloud.providers.aws.offers"}
 
 
 def available() -> list[str]:
@@ -68,6 +70,17 @@ def buckets(scheme: str, clouds: dict[str, Registered] = BUCKETS) -> Buckets:
         )
     made: Buckets = _load(f"{scheme}://", registered).make()
     return made
+
+
+def catalog(provider: str) -> Catalog:
+    """Return what a provider's catalog lists, which takes no SDK; UsageError without one."""
+    if provider not in CATALOGS:
+        raise UsageError(
+            f"There is no catalog of {provider}'s machines.",
+            fix=f"Use one of: {', '.join(CATALOGS)}.",
+        )
+    found: Catalog = importlib.import_module(CATALOGS[provider]).read()
+    return found
 
 
 def _load(name: str, registered: Registered) -> ModuleType:

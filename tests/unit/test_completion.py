@@ -71,6 +71,9 @@ def bash(home: Path, line: str) -> list[str]:
         ("llmcloud watch none-such", []),
         ("llmcloud init ", ["ddp", "gpt2", "tiny-gpt"]),
         ("llmcloud doctor l", ["local"]),
+        ("llmcloud accelerators h", ["h100", "h200"]),
+        ("llmcloud accelerators H", ["H100", "H200"]),
+        ("llmcloud accelerators --provider ", ["aws"]),
     ],
 )
 def test_bash_is_offered_what_fits(home: Path, line: str, offered: list[str]) -> None:

@@ -75,7 +75,15 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("list",), ("list", "--json"), ("init",), ("submit", "--help"), ("watch", "-h")],
+    [
+        ("--help",),
+        ("list",),
+        ("list", "--json"),
+        ("init",),
+        ("submit", "--help"),
+        ("watch", "-h"),
+        ("accelerators",),
+    ],
     ids=" ".join,
 )
 def test_help_and_lists_import_nothing_slow(home: Path, arguments: tuple[str, ...]) -> None:

@@ -1,0 +1,158 @@
+"""`llmcloud accelerators`: what each cloud offers, and its price; offline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmcloud.cli import output
+from llmcloud.cli.arguments import AcceleratorArgument, CatalogOption
+from llmcloud.cli.session import JsonOption
+from llmcloud.core import registry
+from llmcloud.runtime.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.catalog import Catalog, Listing
+
+GIB = 1 << 30
+HEADS = ["ACCELERATOR", "COUNT", "TYPE", "EACH", "VCPUS", "MEMORY", "USD/HOUR", "REGIONS"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A type of machine of one cloud, and its prices where they were asked for."""
+
+    provider: str
+    listing: Listing
+    prices: Mapping[str, float]
+
+
+def accelerators(
+    name: AcceleratorArgument = "",
+    provider: CatalogOption = "",
+    region: Annotated[
+        str,
+        typer.Option(
+            "--region", metavar="REGION", help="Only what is in this region.", show_default=False
+        ),
+    ] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List GPU and Trainium machines, and what they cost an hour on demand. Offline."""
+    output.json_mode(as_json)
+    names = [provider] if provider else list(registry.CATALOGS)
+    catalogs = {each: registry.catalog(each) for each in names}
+    rows = [
+        Row(cloud, listing, _prices(listing, region))
+        for cloud, catalog in catalogs.items()
+        for listing in _named(catalog, name)
+    ]
+    if not rows:
+        raise _no_such(catalogs, name)
+    found = [each for each in rows if not region or region in each.listing.regions]
+    if not found:
+        raise _nowhere(rows, name, region)
+    found.sort(key=_order)
+    if as_json:
+        output.emit([_document(each, catalogs[each.provider]) for each in found])
+        return
+    from llmcloud.cli import render
+
+    print(render.table([_cells(each, region) for each in found], HEADS))  # noqa: T201
+    for catalog in catalogs.values():
+        output.say(f"On demand, for Linux: {catalog.source}, {catalog.date}. -: no price known.")
+
+
+def _prices(listing: Listing, region: str) -> Mapping[str, float]:
+    return {
+        place: price for place, price in listing.prices.items() if not region or place == region
+    }
+
+
+def _named(catalog: Catalog, name: str) -> list[Listing]:
+    """Return the types with accelerators of a name, or its variants: A100 is also A100-80GB."""
+    wanted, _, count = name.partition(":")
+    if wanted.lower() == "none":
+        return [each for each in catalog.listings if not each.accelerator]
+    names = catalog.variants(wanted) if wanted else catalog.accelerators()
+    return [
+        each
+        for each in catalog.listings
+        if each.accelerator in names and (not count or count == str(each.accelerators))
+    ]
+
+
+def _order(row: Row) -> tuple[str, int, float, str]:
+    its = row.listing
+    return (its.accelerator or "", its.accelerators, its.cheapest, its.instance_type)
+
+
+def _cells(row: Row, region: str) -> list[str]:
+    its = row.listing
+    return [
+        its.accelerator or "-",
+        str(its.accelerators or "-"),
+        its.instance_type,
+        f"{its.accelerator_memory_bytes / GIB:.0f} GiB" if its.accelerators else "-",
+        str(its.vcpus),
+        f"{its.memory_bytes // GIB} GiB",
+        _span(row.prices),
+        region or _regions(its),
+    ]
+
+
+def _span(prices: Mapping[str, float]) -> str:
+    if not prices:
+        return "-"
+    least, most = (_usd(price) for price in (min(prices.values()), max(prices.values())))
+    return least if least == most else f"{least} - {most}"
+
+
+def _usd(price: float) -> str:
+    return f"{price:.3f}" if price < 1 else f"{price:.2f}"
+
+
+def _regions(listing: Listing) -> str:
+    """Name the cheapest region, and how many more there are."""
+    first = min(listing.regions, key=lambda place: (listing.prices.get(place, 1e9), place))
+    others = len(listing.regions) - 1
+    return f"{first} +{others}" if others else first
+
+
+def _document(row: Row, catalog: Catalog) -> dict[str, Any]:
+    its = row.listing
+    return {
+        "provider": row.provider,
+        "accelerator": its.accelerator,
+        "count": its.accelerators,
+        "instance_type": its.instance_type,
+        "accelerator_memory_bytes": its.accelerator_memory_bytes,
+        "vcpus": its.vcpus,
+        "memory_bytes": its.memory_bytes,
+        "architecture": its.architecture,
+        "rdma_interfaces": its.rdma_interfaces,
+        "regions": list(its.regions),
+        "prices_usd_per_hour": dict(row.prices),
+        "prices_date": catalog.date,
+        "prices_source": catalog.source,
+    }
+
+
+def _no_such(catalogs: Mapping[str, Catalog], name: str) -> NotFound:
+    wanted = name.partition(":")[0]
+    near = [each for catalog in catalogs.values() for each in catalog.like(wanted)]
+    known = [each for catalog in catalogs.values() for each in catalog.accelerators()]
+    fix = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
+    return NotFound(f"No machine in the catalog has {name!r}.", fix=fix)
+
+
+def _nowhere(rows: list[Row], name: str, region: str) -> NotFound:
+    places = sorted({place for row in rows for place in row.listing.regions})
+    return NotFound(
+        f"No machine{f' with {name}' if name else ''} is in {region}.",
+        fix=f"There are some in {', '.join(places)}.",
+    )
