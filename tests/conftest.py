@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
 import os
+import pkgutil
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+
+import llmcloud
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -65,6 +69,18 @@ def _failed_if_skipped(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"Skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _all_is_loaded() -> None:
+    """Load all of llmcloud: Hypothesis draws constants from what is loaded.
+
+    A module that is loaded between two examples changes what the next one draws, and the test is
+    called flaky.
+    """
+    for module in pkgutil.walk_packages(llmcloud.__path__, "llmcloud."):
+        if "templates" not in module.name:
+            importlib.import_module(module.name)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.rig.gcs import GcsFake
 
 MIB = 1 << 20
+DEADLINE_S = 10.0
 QUANTUM = 256 << 10
 WRONG = {"md5": "rL0Y20zC+Fzt72VPzMSk2A==", "crc32c": "AAAAAA=="}
 
@@ -125,8 +127,10 @@ class TestAResumableUpload:
         upload.initiate(relayed.client._http, stream, {"name": "a"}, "text/plain")
         with pytest.raises(OSError):  # noqa: PT011
             upload.transmit_next_chunk(relayed.client._http)
-        upload._make_invalid()
-        upload.recover(client._http)
+        until = time.monotonic() + DEADLINE_S  # the service need not have noticed the cut yet
+        while not upload.bytes_uploaded and time.monotonic() < until:
+            upload._make_invalid()
+            upload.recover(client._http)
         assert 0 < upload.bytes_uploaded <= 3 * MIB // 2
         assert upload.bytes_uploaded % QUANTUM == 0
         assert bucket.get_blob("a") is None
