@@ -122,15 +122,14 @@ class Host:
     def _rest(
         self, connection: _Connection, headers: dict[str, str], size: int, begin: bytes
     ) -> Iterator[memoryview]:
-        try:
-            yield from connection.body(begin, size, time.monotonic() + self._waits.whole_s)
-        except OSError as error:
-            connection.close()
-            reason = error.strerror or "it took too long"
-            raise Unavailable(f"The answer broke off: {reason}.", where=self.name) from error
-        except BaseException:
-            connection.close()
-            raise
+        with contextlib.ExitStack() as unless_whole:
+            unless_whole.callback(connection.close)
+            try:
+                yield from connection.body(begin, size, time.monotonic() + self._waits.whole_s)
+            except OSError as error:
+                reason = error.strerror or "it took too long"
+                raise Unavailable(f"The answer broke off: {reason}.", where=self.name) from error
+            unless_whole.pop_all()
         self._keep(connection, headers)
 
     def _keep(self, connection: _Connection, headers: dict[str, str]) -> None:

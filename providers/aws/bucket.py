@@ -116,11 +116,11 @@ class S3Bucket(BucketApi):
 
     def crc32c(self, key: str) -> int | None:
         if headers := self.direct.head(key):
-            is_whole = headers.get("x-amz-checksum-type") == "FULL_OBJECT"
-            return _crc32c(headers.get("x-amz-checksum-crc32c")) if is_whole else None
+            kind, digest = "x-amz-checksum-type", "x-amz-checksum-crc32c"
+            return _whole_crc32c(headers.get(kind), headers.get(digest))
         with translated(self.url, key):
             found = self._client.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
-        return _whole_crc32c(found)
+        return _whole_crc32c(found.get("ChecksumType"), found.get("ChecksumCRC32C"))
 
     @cached_property
     def direct(self) -> Direct:
@@ -222,7 +222,7 @@ class S3Upload(PartUpload):
     def _kept(self, made: dict[str, Any]) -> int | None:
         """Return the digest that the object now has beside it."""
         if self.has_digest:
-            return _whole_crc32c(made)
+            return _whole_crc32c(made.get("ChecksumType"), made.get("ChecksumCRC32C"))
         with translated(self.bucket.url, self.key):
             found = self.client.head_object(Bucket=self.bucket.name, Key=self.key)
         return crc32c_in(found["Metadata"])
@@ -232,9 +232,8 @@ class S3Upload(PartUpload):
         return {"Bucket": self.bucket.name, "Key": self.key, "UploadId": self.id}
 
 
-def _whole_crc32c(answer: dict[str, Any]) -> int | None:
-    is_whole = answer.get("ChecksumType") == "FULL_OBJECT"
-    return _crc32c(answer.get("ChecksumCRC32C")) if is_whole else None
+def _whole_crc32c(kind: str | None, encoded: str | None) -> int | None:
+    return _crc32c(encoded) if kind == "FULL_OBJECT" else None
 
 
 def _crc32c(encoded: str | None) -> int | None:
