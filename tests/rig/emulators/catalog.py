@@ -71,6 +71,23 @@ def moto(folder: Path) -> Iterator[Emulator]:
 
 
 @contextlib.contextmanager
+def aws(folder: Path) -> Iterator[Emulator]:
+    """Run our own AWS: moto's, with what it lacks, and ministack's S3."""
+    argv = [sys.executable, "-m", "tests.rig.aws.cloud", "--s3"]
+    objects = folder / "s3"
+    objects.mkdir()
+    with ministack(objects) as storage:
+
+        def command(port: int) -> Command:
+            environ = {"PYTHONPATH": str(ROOT)}
+            return Command([*argv, storage.url, "--port", str(port)], environ)
+
+        with running(command, folder) as port:
+            made = _aws(port)
+            yield Emulator(made.url, {**made.environ, "AWS_ENDPOINT_URL": made.url})
+
+
+@contextlib.contextmanager
 def azurite(folder: Path) -> Iterator[Emulator]:
     """Run a Blob service over plain http, with an account key."""
     with _azurite(folder, []) as (port, key):
@@ -181,6 +198,7 @@ def _azure(url: str, key: str) -> dict[str, str]:
 EMULATORS: dict[str, Callable[[Path], AbstractContextManager[Emulator]]] = {
     "ministack": ministack,
     "moto": moto,
+    "aws": aws,
     "azurite": azurite,
     "azurite_oauth": azurite_oauth,
     "gcp_storage_emulator": gcp_storage_emulator,

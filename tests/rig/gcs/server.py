@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import socketserver
+import struct
 import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -14,7 +15,8 @@ from urllib.parse import parse_qsl
 from tests.rig.gcs import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    import ssl
+    from collections.abc import Callable, Iterable, Iterator
     from io import BufferedIOBase
 
 PIECE_BYTES = 8 << 20
@@ -30,6 +32,10 @@ def parsed_int(name: str, value: str) -> int:
 
 class Interrupted(Exception):
     """The connection ended in the middle of a request."""
+
+
+class Reset(Interrupted):
+    """An answer that is none: the client gets RST."""
 
 
 class Body:
@@ -96,11 +102,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; `size` is said in place of the body's own when a HEAD leaves it out."""
+    """An answer; `size` is said when the body is left out, or not known before it is read."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
-    chunks: Sequence[bytes | memoryview] = ()
+    chunks: Iterable[bytes | memoryview] = ()
     size: int | None = None
 
     def head(self) -> bytes:
@@ -119,10 +125,17 @@ class _Connection(socketserver.StreamRequestHandler):
     disable_nagle_algorithm = True
     server: Server
 
+    def setup(self) -> None:
+        if context := self.server.context:  # `stop` still ends the connection by the first of them
+            self.request = context.wrap_socket(self.request.dup(), server_side=True)
+        super().setup()
+
     def handle(self) -> None:
         try:
             while self._handle_one():
                 pass
+        except Reset:
+            self._reset()
         except (Interrupted, ConnectionError, TimeoutError):
             pass  # the client is gone; what it left half done is the handler's to keep or forget
         except ValueError:  # what came is not HTTP: bytes may be flipped on the way
@@ -136,13 +149,24 @@ class _Connection(socketserver.StreamRequestHandler):
         for _ in request.body.pieces():
             pass  # what an early refusal left unread
         head = response.head()
-        if sum(map(len, response.chunks)) < 1 << 16:
+        if response.size is None and sum(map(len, response.chunks)) < 1 << 16:
             self.connection.sendall(b"".join([head, *response.chunks]))
         else:
             self.connection.sendall(head)
             for chunk in response.chunks:
                 self.connection.sendall(chunk)
         return request.headers.get("connection", "").lower() != "close"
+
+    def _reset(self) -> None:
+        at_once = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.rfile.close()  # it holds the socket as well
+        self.connection.close()
+
+    def finish(self) -> None:
+        super().finish()
+        if self.server.context:
+            self.connection.close()
 
     def _request(self) -> Request | None:
         line = self.rfile.readline(1 << 16)
@@ -166,14 +190,21 @@ def _text(value: bytes) -> str:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Serves on 127.0.0.1 from `start` to `stop`, which also ends the connections that are open."""
+    """Serves from `start` to `stop`, which also ends the connections that are open."""
 
     allow_reuse_address = True
     request_queue_size = 256
 
-    def __init__(self, port: int, answer: Callable[[Request], Response]) -> None:
-        super().__init__(("127.0.0.1", port), _Connection)
+    def __init__(
+        self,
+        port: int,
+        answer: Callable[[Request], Response],
+        address: str = "127.0.0.1",
+        context: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__((address, port), _Connection)
         self.answer = answer
+        self.context = context
         self.port: int = self.server_address[1]
         self._open: dict[socket.socket, threading.Thread] = {}
         self._lock = threading.Lock()
