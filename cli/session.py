@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,13 +79,14 @@ class Session:
         return registry.compute(provider, self.home)
 
 
-@dataclass(frozen=True)
+@dataclass
 class OpenJob:
     """A job that a command was asked about."""
 
     session: Session
     store: ObjectStore
     id: str
+    _look_at_s: float = field(default=0.0, init=False)
 
     @classmethod
     def find(cls, wanted: str, store_url: str = "") -> OpenJob:
@@ -103,5 +105,17 @@ class OpenJob:
         return jobs.observe(self.store, self.id, self.compute)
 
     def status(self) -> Status:
-        """Return the state as everyone together sees it."""
-        return jobs.observe_status(self.store, self.id, self.compute)
+        """Return the state as everyone together sees it; the provider is not asked each time."""
+        is_time = time.monotonic() >= self._look_at_s
+        found = jobs.observe_status(self.store, self.id, self.compute if is_time else None)
+        if is_time:
+            self._look_at_s = time.monotonic() + self.compute.look_every_s
+        return found
+
+    def tidy_up(self) -> None:
+        """End what the job, which has ended, still has at its provider."""
+        if self.compute.tidies_up:
+            return
+        from llmcloud.core import tidy
+
+        tidy.run(self.store, self.compute, jobs.read(self.store, self.id))

@@ -33,6 +33,7 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
         show.finish()
         output.say("\n" + how_to_come_back(opened.id))
         sys.exit(130)
+    opened.tidy_up()
     if ending.status:
         if as_json:
             from llmcloud.cli.render import status_document

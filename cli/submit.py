@@ -74,7 +74,8 @@ def resume(
     from llmcloud.core import resume as resumes
 
     opened = OpenJob.find(job, store)
-    document = resumes.run(opened.store, opened.compute, opened.id, os.environ)
+    told = (lambda _: None) if as_json else output.mention
+    document = resumes.run(opened.store, opened.compute, opened.id, os.environ, told)
     attempt = status.read(opened.store, opened.id).attempt
     _go_on(opened, document, first_attempt=attempt, detach=detach, as_json=as_json)
 

@@ -7,9 +7,10 @@ import time
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
+from llmcloud.core import tidy
 from llmcloud.core.follow import POLL_S
 from llmcloud.core.reserve import is_cut_off
-from llmcloud.runtime import journal, layout, status
+from llmcloud.runtime import layout, status
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
@@ -43,8 +44,7 @@ def run(
     deadline = clock() + job.task.grace_s + BEYOND_GRACE_S
     while not _is_over(store, compute, job) and clock() < deadline:
         wait(POLL_S)
-    compute.delete(job_id)
-    journal.close(store, job_id)
+    tidy.run(store, compute, job, clock=clock, wait=wait)
     return status.change(store, job_id, _cancelled)
 
 
@@ -53,7 +53,7 @@ def _is_over(store: ObjectStore, compute: Compute, job: Job) -> bool:
     if is_cut_off(store, compute, job):
         return True
     ended = jobs.observe_status(store, job.id, compute).state.is_final
-    return ended and not jobs.has_machines(compute, job)
+    return ended and not jobs.has_machines(store, compute, job)
 
 
 def _cancelled(now: Status) -> Status:

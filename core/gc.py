@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
+from llmcloud.core import tidy
 from llmcloud.core.provider import Leftover
 from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
 from llmcloud.runtime import journal, status
@@ -37,8 +38,7 @@ class Found:
         """Remove it; what is gone already is removed."""
         if self.compute and self.leftover.kind == journal.MACHINES:
             jobs.reconcile(self.store, self.leftover.id, self.compute)  # while one can still see it
-            self.compute.delete(self.leftover.id)
-            journal.close(self.store, self.leftover.id)
+            tidy.run(self.store, self.compute, jobs.read(self.store, self.leftover.id))
         elif self.compute:
             self.compute.remove(self.leftover)
         else:

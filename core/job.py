@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import json
@@ -12,19 +13,20 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime import layout, status
 from llmcloud.runtime.documents import known, reading
-from llmcloud.runtime.errors import NotFound, StoreGone, Unreadable
+from llmcloud.runtime.errors import NoCapacity, NotFound, QuotaExceeded, StoreGone, Unreadable
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from llmcloud.core.provider import Compute, Machine
+    from llmcloud.core.provider import Compute, Machine, Offer, Place
     from llmcloud.runtime.heartbeat import Heartbeat
     from llmcloud.runtime.store import ObjectStore
     from llmcloud.runtime.task import Task
 
 ID_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that reads like something else
 ID_LENGTH = 6
+VANISHED_S = 900.0  # a provider may forget machines that are gone, and be late to tell of new ones
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,16 @@ class Job:
             "format": 1,
         }
         return json.dumps(fields, indent=1).encode()
+
+    @property
+    def offers(self) -> list[Offer]:
+        """Return the plan's offers that are the provider's own, in the order to ask for them."""
+        from llmcloud.core.provider import Offer
+
+        with reading("The plan of a job", layout.job_document(self.id)):
+            documents = [self.plan["offer"], *self.plan.get("alternatives", ())]
+            found = [Offer(**known(Offer, each)) for each in documents]
+        return [each for each in found if each.provider == self.provider]
 
     @classmethod
     def from_json(cls, data: bytes, where: str = "") -> Job:
@@ -146,7 +158,8 @@ def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
 
     found, machines = _ask(store, job_id, compute)
     beats = heartbeat.read_all(store, job_id, found.attempt)
-    price = read(store, job_id).plan.get("price_usd_per_hour") or 0.0
+    job = read(store, job_id)
+    price = offer_of(job, found).price_usd_per_hour * job.task.nodes
     return View(found, machines, beats, price)
 
 
@@ -169,21 +182,47 @@ def reconcile(store: ObjectStore, job_id: str, compute: Compute) -> Status:
     return status.change(store, job_id, lost)
 
 
-def has_machines(compute: Compute, job: Job) -> bool:
+def offer_of(job: Job, found: Status) -> Offer:
+    """Return the offer that a job's machines were last asked for by."""
+    offers = job.offers
+    return offers[min(found.offer, len(offers) - 1)]
+
+
+def place_of(job: Job, found: Status) -> Place:
+    """Return where a job's machines are, or were last asked for."""
+    from llmcloud.core.provider import Place
+
+    offer = offer_of(job, found)
+    return Place(job.id, offer.service, offer.region, job.task.nodes, found.launch)
+
+
+def has_machines(store: ObjectStore, compute: Compute, job: Job) -> bool:
     """Tell whether the provider knows of a machine of a job that is not gone."""
-    machines = compute.describe(job.id, job.task.nodes)
-    return any(not machine.is_gone for machine in machines)
+    try:
+        found = status.read(store, job.id)
+    except NotFound:
+        return False
+    return any(not machine.is_gone for machine in _machines(compute, job, found))
 
 
 def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Status, list[Machine]]:
     found = _status(store, job_id)
     if compute is None or found.state.is_final:
         return found, []
-    machines = compute.describe(job_id, read(store, job_id).task.nodes)
+    machines = _machines(compute, read(store, job_id), found)
     found = _status(store, job_id)
-    if not _is_lost(found, machines):
+    if not _is_lost(store, found, machines):
         return found, machines
-    return _lost(found, machines, _last_seen_at(store, found)), machines
+    return _lost(found, machines, status.rfc3339(_last_seen_at_s(store, found))), machines
+
+
+def _machines(compute: Compute, job: Job, found: Status) -> list[Machine]:
+    """Return what the provider says of a job's machines; nothing before any were asked for."""
+    if not found.launch:
+        return []
+    with contextlib.suppress(NoCapacity, QuotaExceeded):  # who launches hears of it
+        return compute.describe(place_of(job, found))
+    return []
 
 
 def _status(store: ObjectStore, job_id: str) -> Status:
@@ -193,9 +232,12 @@ def _status(store: ObjectStore, job_id: str) -> Status:
         raise NotFound(f"There is no job {job_id!r}.", where=store.url) from None
 
 
-def _is_lost(found: Status, machines: list[Machine]) -> bool:
-    at_work = found.state in {State.PROVISIONING, State.RUNNING, State.PREEMPTED}
-    return at_work and bool(machines) and all(machine.is_gone for machine in machines)
+def _is_lost(store: ObjectStore, found: Status, machines: list[Machine]) -> bool:
+    if found.state not in {State.PROVISIONING, State.RUNNING, State.PREEMPTED} or not found.launch:
+        return False
+    if not machines:  # forgotten, or not heard of yet
+        return time.time() - _last_seen_at_s(store, found) > VANISHED_S
+    return all(machine.is_gone for machine in machines)
 
 
 def _lost(found: Status, machines: list[Machine], ended_at: str) -> Status:
@@ -204,14 +246,14 @@ def _lost(found: Status, machines: list[Machine], ended_at: str) -> Status:
     return dataclasses.replace(found, state=State.LOST, error=error, ended_at=ended_at)
 
 
-def _last_seen_at(store: ObjectStore, found: Status) -> str:
+def _last_seen_at_s(store: ObjectStore, found: Status) -> float:
     """Return when the newest heartbeat of a job's attempt came, or else its status was written.
 
     By the store's clock: what a dead machine left in a heartbeat need not be readable.
     """
     beats = store.objects(layout.nodes(found.job, found.attempt))
     entries = [store.head(layout.status(found.job)), *beats]
-    return status.rfc3339(max(entry.modified_at for entry in entries))
+    return max(entry.modified_at for entry in entries)
 
 
 def _name_of(job_id: str) -> str:

@@ -41,6 +41,39 @@ class Request:
     body: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a job's machines are, or were asked for.
+
+    `launch` counts a job's requests for machines from 1, over all its attempts: what is named or
+    tokened by it is made once, however often the same request is made.
+    """
+
+    job: str
+    service: str
+    region: str | None
+    nodes: int
+    launch: int = 1
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One request for all machines of a job; `secrets` are values by name."""
+
+    job: Job
+    offer: Offer
+    number: int
+    zone: str | None = None
+    attempt: int = 1
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def place(self) -> Place:
+        """Return where the machines will be."""
+        job, offer = self.job, self.offer
+        return Place(job.id, offer.service, offer.region, job.task.nodes, self.number)
+
+
 class MachineState(StrEnum):
     """What a provider says of a machine; UNKNOWN is no reason to act."""
 
@@ -87,12 +120,14 @@ class Finding:
 
 
 class Compute(ABC):
-    """Machines of one provider. Each method makes one bounded request and never waits.
+    """Machines of one provider. Each method makes a few bounded requests and never waits.
 
     Raises the failures of llmcloud.runtime.errors, translated where the SDK raised.
     """
 
     name: ClassVar[str]
+    tidies_up: ClassVar[bool] = False  # what a job has here goes with its end, asked or not
+    look_every_s: ClassVar[float] = 5.0  # how often who follows a job asks for its machines
 
     @abstractmethod
     def refusals(self, spec: JobSpec) -> list[Problem]:
@@ -106,17 +141,35 @@ class Compute(ABC):
     def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:
         """Return the exact calls that launch would make; needs no network."""
 
-    @abstractmethod
-    def launch(self, job: Job, secrets: Mapping[str, str]) -> None:
-        """Start a job's machines, or find them started: the same call twice makes them once."""
+    def store_url(self) -> str | None:
+        """Return the store of jobs that name none; None for the one of this machine."""
+        return None
+
+    def zones(self, job: Job, offer: Offer) -> list[str | None]:  # noqa: ARG002
+        """Return the parts of an offer's region to ask one after another; None is any."""
+        return [None]
 
     @abstractmethod
-    def describe(self, job: str, nodes: int) -> list[Machine]:
-        """Return what is known of a job's machines."""
+    def launch(self, launch: Launch) -> list[Machine]:
+        """Ask for a job's machines, and return what is known of them: the same twice is once.
+
+        Raises NoCapacity or QuotaExceeded when another offer or zone may do; nothing that bills is
+        left of the request then.
+        """
 
     @abstractmethod
-    def delete(self, job: str) -> None:
-        """End a job's machines and what belongs to them; what is absent is deleted already."""
+    def describe(self, place: Place) -> list[Machine]:
+        """Return what is known of a job's machines.
+
+        Raises as `launch` does while it has become clear that they will not come.
+        """
+
+    @abstractmethod
+    def delete(self, place: Place) -> bool:
+        """End a job's machines and what belongs to them; True once nothing of it is there.
+
+        It is to be called again until then; what is absent is deleted already.
+        """
 
     @abstractmethod
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:

@@ -91,7 +91,7 @@ def reserve(store: ObjectStore, compute: Compute, name: str, wanted: Reservation
 
 def is_cut_off(store: ObjectStore, compute: Compute, job: Job) -> bool:
     """Tell whether a job has no machines and nobody is at work on a submit to get it some."""
-    if jobs.has_machines(compute, job):
+    if jobs.has_machines(store, compute, job):
         return False
     key = layout.name(job.name)
     try:
@@ -161,7 +161,7 @@ def _has_machines(store: ObjectStore, compute: Compute, job_id: str) -> bool:
         job = jobs.read(store, job_id)
     except NotFound:
         return False
-    return job.provider != compute.name or jobs.has_machines(compute, job)
+    return job.provider != compute.name or jobs.has_machines(store, compute, job)
 
 
 def _in_use(job: str, state: str) -> UsageError:

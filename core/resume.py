@@ -6,22 +6,29 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
-from llmcloud.core import submit
+from llmcloud.core import submit, tidy
 from llmcloud.core.errors import UsageError
+from llmcloud.core.launch import Launcher
 from llmcloud.core.reserve import Reservation, is_cut_off, reserve
-from llmcloud.runtime import journal, layout, status
+from llmcloud.runtime import layout, status
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.store import ObjectStore
 
 
-def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str, str]) -> Job:
-    """Start the next attempt of a job and return the job.
+def run(
+    store: ObjectStore,
+    compute: Compute,
+    job_id: str,
+    environ: Mapping[str, str],
+    tell: Callable[[str], None] = lambda _: None,
+) -> Job:
+    """Start the next attempt of a job and return the job; `tell` as for a submit.
 
     UsageError when it is alive, or another job has its name by now.
     """
@@ -36,8 +43,7 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
     if not found.state.is_final and not is_cut_off(store, compute, job):
         raise _alive(found)
     reserve(store, compute, job.name, Reservation.mine(job_id, job.spec_digest))
-    compute.delete(job_id)
-    journal.close(store, job_id)
+    tidy.run(store, compute, job)
     store.delete(layout.cancel(job_id))
 
     def next_attempt(now: Status) -> Status:
@@ -47,6 +53,9 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
             state=State.PROVISIONING,
             failures=0,
             ran_s=jobs.ran_s(now) or 0.0,
+            launch=now.launch + 1,
+            offer=0,
+            zone=None,
             started_at=None,
             ended_at=None,
             exit_code=None,
@@ -54,7 +63,7 @@ def run(store: ObjectStore, compute: Compute, job_id: str, environ: Mapping[str,
         )
 
     status.change(store, job_id, next_attempt)
-    submit.launch(store, compute, job, values)
+    Launcher(store, compute, job, values, tell).run()
     return job
 
 

@@ -6,7 +6,6 @@ Every step can be cut off and done again: what is there already is found, not ma
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import tempfile
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from llmcloud.core import job as jobs
 from llmcloud.core import package, stage
 from llmcloud.core.errors import SpecError
 from llmcloud.core.job import Job
+from llmcloud.core.launch import Launcher
 from llmcloud.core.reserve import Reservation, reserve
 from llmcloud.core.spec.task import task_of
 from llmcloud.core.transfer.meter import Meter
-from llmcloud.runtime import journal, layout, status
+from llmcloud.runtime import layout, status
 from llmcloud.runtime.errors import Conflict, CredentialsError, Failure, NotFound
-from llmcloud.runtime.journal import Stage
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def run(submission: Submission) -> Job:
             _stage(submission, job, prepared)
     except OSError as error:
         raise _unreadable(error) from error
-    launch(submission.store, submission.compute, job, values)
+    Launcher(submission.store, submission.compute, job, values, submission.tell).run()
     return job
 
 
@@ -77,24 +76,6 @@ def secrets(names: tuple[str, ...], environ: Mapping[str, str]) -> dict[str, str
             fix=f"export {missing[0]}=… before you submit or resume.",
         )
     return {name: environ[name] for name in names}
-
-
-def launch(store: ObjectStore, compute: Compute, job: Job, values: Mapping[str, str]) -> None:
-    """Start a job's machines; a job that can't have them has failed, and says why."""
-    attempt = status.read(store, job.id).attempt
-    status.advance(store, job.id, attempt, State.PROVISIONING)
-    entry = journal.intend(store, job.id, journal.MACHINES, job.id, job.provider)
-    try:
-        compute.launch(job, values)
-        journal.advance(store, entry, Stage.CREATED)
-    except Failure as failure:
-        error = str(failure)
-
-        def failed(now: Status) -> Status:
-            return dataclasses.replace(now, state=State.FAILED, ended_at=status.now(), error=error)
-
-        status.change(store, job.id, failed)
-        raise
 
 
 def _unreadable(error: OSError) -> Failure:

@@ -35,7 +35,10 @@ STAGES = list(Stage)
 
 @dataclass(frozen=True)
 class Resource:
-    """One entry; `name` is what the provider finds the resource by."""
+    """One entry; `name` is what the provider finds the resource by, in `region`.
+
+    `launch` is the job's request for machines that it was first asked for with.
+    """
 
     key: str
     kind: str
@@ -43,9 +46,20 @@ class Resource:
     provider: str
     stage: Stage
     at: str
+    region: str | None = None
+    launch: int = 1
 
 
-def intend(store: ObjectStore, job: str, kind: str, name: str, provider: str) -> Resource:
+def intend(
+    store: ObjectStore,
+    job: str,
+    kind: str,
+    name: str,
+    provider: str,
+    *,
+    region: str | None = None,
+    launch: int = 1,
+) -> Resource:
     """Write down that something will be asked for, and return the entry, or find it written."""
     entries = read(store, job)
     for entry in entries:
@@ -54,7 +68,9 @@ def intend(store: ObjectStore, job: str, kind: str, name: str, provider: str) ->
     number = len(entries) + 1
     while True:
         key = layout.journal(job, number, kind, name)
-        entry = Resource(key, kind, name, provider, Stage.INTENT, status.now())
+        entry = Resource(
+            key, kind, name, provider, Stage.INTENT, status.now(), region, launch
+        )
         try:
             store.put(key, _to_json(entry), if_absent=True)
         except Conflict:

@@ -54,7 +54,8 @@ class Status:
 
     `failures` counts the attempts that the job's own code ended (they use up `limits.retries`);
     a lost or preempted machine costs none. `ran_s` is what earlier runs took, before the last
-    resume; `started_at` is of the run since then.
+    resume; `started_at` is of the run since then. `launch` counts the requests for machines,
+    `offer` says which of the plan's offers the newest was for (0: the first), `zone` where.
     """
 
     job: str
@@ -71,10 +72,17 @@ class Status:
     exit_code: int | None = None
     error: str | None = None
     ran_s: float = 0.0
+    launch: int = 0
+    offer: int = 0
+    zone: str | None = None
 
     def may_become(self, other: Status) -> bool:
         """Tell whether `other` is later: a later state never gives way to an earlier one."""
-        return (self.attempt, self.state._rank) < (other.attempt, other.state._rank)  # noqa: SLF001
+        return self._progress < other._progress
+
+    @property
+    def _progress(self) -> tuple[int, int, int]:
+        return self.attempt, self.state._rank, self.launch  # noqa: SLF001
 
     def to_json(self) -> bytes:
         """Return the document as it lies in the store."""
@@ -92,11 +100,13 @@ class Status:
 
 def _check(found: Status) -> None:
     """Refuse values that nothing could be done with; within `reading`."""
-    names = (found.job, found.name, found.provider, found.service, found.region or "")
+    names = [found.job, found.name, found.provider, found.service]
+    names += [found.region or "", found.zone or ""]
     if not "".join(names).isprintable():  # they go to terminals as they are
         raise ValueError("a name of control characters")
     operator.index(found.attempt)
-    operator.index(found.failures)
+    for number in (found.failures, found.launch, found.offer):
+        operator.index(number)
     if not 0.0 <= found.ran_s < math.inf:
         raise ValueError("a time span that is none")
     epoch_s(found.created_at)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from obstore.store import S3Credential
 
 DEFAULT_REGION = "us-east-1"  # the SDK's, for S3
+TRIES = 8  # some minute of throttling, with the SDK's pauses
 REGION = re.compile(r"[\w-]+", re.ASCII)
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 TOKEN = "AWS_SESSION_TOKEN"  # noqa: S105 - the name of a variable
@@ -132,6 +133,28 @@ class Account:
                     "s3", region, endpoint_url=self.endpoint or None, config=settings
                 )
             return self._clients[region]
+
+    def client_of(self, service: str, region: str = "") -> Any:
+        """Return the SDK's client of another service, which tries again what was not answered.
+
+        What is made by such requests is named or tokened, so that twice is once.
+        """
+        from botocore.config import Config
+
+        key = f"{service} {region}"
+        with self._lock, translated("AWS"):
+            if key not in self._clients:
+                settings = Config(
+                    max_pool_connections=CONNECTIONS,
+                    connect_timeout=CONNECT_S,
+                    read_timeout=READ_S,
+                    tcp_keepalive=True,
+                    retries={"mode": "standard", "total_max_attempts": TRIES},
+                )
+                self._clients[key] = self._session.create_client(
+                    service, region or self.region, config=settings
+                )
+            return self._clients[key]
 
     @cached_property
     def _session(self) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from llmcloud.core.home import Home
     from llmcloud.core.job import Job
-    from llmcloud.core.provider import Leftover
+    from llmcloud.core.provider import Launch, Leftover, Place
     from llmcloud.core.spec.models import JobSpec
 
 START_TIMEOUT_S = 20.0
@@ -64,6 +64,8 @@ class Local(Compute):
     """Runs the nodes of a job below a keeper, one a job."""
 
     name: ClassVar[str] = "local"
+    tidies_up: ClassVar[bool] = True
+    look_every_s: ClassVar[float] = 0.0
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -97,9 +99,14 @@ class Local(Compute):
         order = {"job": job, "folder": str(self._folder(job)), "nodes": len(spec.role_list())}
         return [Request("local", "spawn", {"argv": [sys.executable, *KEEPER]}, order)]
 
-    def launch(self, job: Job, secrets: Mapping[str, str]) -> None:
-        if self._keeper(job.id):
-            return
+    def launch(self, launch: Launch) -> list[Machine]:
+        job = launch.job
+        if not self._keeper(job.id):
+            self._start(job, launch.secrets)
+        ended = [Machine(rank, job.id, MachineState.GONE) for rank in range(job.task.nodes)]
+        return self.describe(launch.place) or ended  # a short job may be over already
+
+    def _start(self, job: Job, secrets: Mapping[str, str]) -> None:
         try:
             child = self._start_keeper(job, secrets)
         except OSError as error:
@@ -139,7 +146,8 @@ class Local(Compute):
                 start_new_session=True,  # it outlives this terminal
             )
 
-    def describe(self, job: str, nodes: int) -> list[Machine]:
+    def describe(self, place: Place) -> list[Machine]:
+        job, nodes = place.job, place.nodes
         folder, keeper = self._folder(job), self._last_keeper(job)
         if keeper is None:
             return []  # not launched yet, or deleted: nothing is known here
@@ -147,10 +155,11 @@ class Local(Compute):
         said = "" if state is MachineState.RUNNING else self._last_words(job)
         return [Machine(rank, str(folder / f"node-{rank}"), state, said) for rank in range(nodes)]
 
-    def delete(self, job: str) -> None:
-        folder = self._folder(job)
+    def delete(self, place: Place) -> bool:
+        folder = self._folder(place.job)
         process.kill_tagged(process.TAG, str(folder))
         (folder / "keeper.json").unlink(missing_ok=True)
+        return True
 
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
         return leftovers.find(self._home, live, stores)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,12 +32,16 @@ def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ComputeRig]:
 def launched(rig: ComputeRig) -> Job:
     """A job of two nodes whose machines were asked for."""
     job = rig.staged(TWO_NODES)
-    rig.compute.launch(job, {})
+    rig.launch(job)
     return job
 
 
-def states(rig: ComputeRig, job: str, nodes: int = 2) -> dict[int, MachineState]:
-    return {each.rank: each.state for each in rig.compute.describe(job, nodes)}
+def states(rig: ComputeRig, job: Job) -> dict[int, MachineState]:
+    return {each.rank: each.state for each in rig.compute.describe(rig.place(job))}
+
+
+def delete(rig: ComputeRig, job: Job) -> None:
+    eventually(lambda: rig.compute.delete(rig.place(job)), "all of the job is gone")
 
 
 def test_the_provider_has_the_name_that_it_is_registered_by(rig: ComputeRig) -> None:
@@ -80,31 +84,31 @@ def test_requests_are_plain_data_and_the_same_each_time(rig: ComputeRig) -> None
 
 
 def test_nothing_is_known_of_a_job_that_was_never_launched(rig: ComputeRig) -> None:
-    assert all(state not in UP for state in states(rig, "contract-never").values())
+    assert all(state not in UP for state in states(rig, rig.staged()).values())
 
 
 def test_every_node_of_a_launched_job_has_a_machine(rig: ComputeRig, launched: Job) -> None:
-    assert set(states(rig, launched.id)) == {0, 1}
-    assert set(states(rig, launched.id).values()) <= UP
+    assert set(states(rig, launched)) == {0, 1}
+    assert set(states(rig, launched).values()) <= UP
 
 
 def test_launching_twice_makes_machines_once(rig: ComputeRig, launched: Job) -> None:
     """The submitter may die between the request and its answer, and try again."""
-    before = {each.id for each in rig.compute.describe(launched.id, 2)}
-    rig.compute.launch(launched, {})
-    assert {each.id for each in rig.compute.describe(launched.id, 2)} == before
-    assert set(states(rig, launched.id).values()) <= UP
+    before = {each.id for each in rig.compute.describe(rig.place(launched))}
+    rig.launch(launched)
+    assert {each.id for each in rig.compute.describe(rig.place(launched))} == before
+    assert set(states(rig, launched).values()) <= UP
 
 
 def test_a_deleted_job_has_no_machine(rig: ComputeRig, launched: Job) -> None:
-    rig.compute.delete(launched.id)
-    eventually(lambda: not UP & set(states(rig, launched.id).values()), "no machine is up")
+    delete(rig, launched)
+    eventually(lambda: not UP & set(states(rig, launched).values()), "no machine is up")
 
 
 def test_deleting_what_is_absent_succeeds(rig: ComputeRig, launched: Job) -> None:
-    rig.compute.delete("contract-never")
-    rig.compute.delete(launched.id)
-    rig.compute.delete(launched.id)
+    delete(rig, replace(launched, id="contract-never"))
+    delete(rig, launched)
+    delete(rig, launched)
 
 
 def test_a_live_job_leaves_nothing_over(rig: ComputeRig, launched: Job) -> None:
@@ -122,7 +126,7 @@ def test_what_a_job_that_is_not_live_has_is_left_over_until_it_is_removed(
         rig.compute.remove(leftover)
     again = rig.compute.leftovers(frozenset(), looked_at)
     assert [each for each in again if each.job == launched.id] == []
-    assert not UP & set(states(rig, launched.id).values())
+    assert not UP & set(states(rig, launched).values())
 
 
 def test_a_job_of_a_store_that_was_not_looked_at_is_left_alone(

@@ -9,6 +9,7 @@ from llmcloud.core import job as jobs
 from llmcloud.core import plan as plans
 from llmcloud.core import submit
 from llmcloud.core.home import Home
+from llmcloud.core.provider import Launch, Machine, MachineState
 from llmcloud.core.spec.load import load
 from llmcloud.runtime.store import open_store
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmcloud.core.job import Job
-    from llmcloud.core.provider import Compute
+    from llmcloud.core.provider import Compute, Place
     from llmcloud.core.spec.load import LoadedSpec
     from llmcloud.runtime.store import ObjectStore
 
@@ -31,6 +32,14 @@ class ComputeRig:
     compute: Compute
     home: Home
     store: ObjectStore
+
+    def launch(self, job: Job) -> list[Machine]:
+        """Ask for a job's machines."""
+        return self.compute.launch(Launch(job, job.offers[0], 1))
+
+    def place(self, job: Job) -> Place:
+        """Return where a job's machines are."""
+        return Launch(job, job.offers[0], 1).place
 
     def spec(self, text: str = "run: sleep 1000\n") -> LoadedSpec:
         """Return a job file's meaning; nothing is made."""
@@ -55,8 +64,9 @@ class _NotLaunched:
     def __getattr__(self, name: str) -> object:
         return getattr(self._compute, name)
 
-    def launch(self, job: Job, secrets: object) -> None:
-        """Start nothing."""
+    def launch(self, launch: Launch) -> list[Machine]:
+        """Start nothing, and say that it runs."""
+        return [Machine(0, launch.job.id, MachineState.UNKNOWN)]
 
 
 def local(folder: Path) -> Iterator[ComputeRig]:
@@ -70,7 +80,7 @@ def local(folder: Path) -> Iterator[ComputeRig]:
     rig = ComputeRig("local", folder, make(home), home, store)
     yield rig
     for job_id in jobs.ids(store):
-        rig.compute.delete(job_id)
+        rig.compute.delete(rig.place(jobs.read(store, job_id)))
 
 
 COMPUTES = {"local": local}

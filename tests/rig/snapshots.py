@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.job import Job, View
+from llmcloud.core.provider import Offer
 from llmcloud.core.watch import LogLine, Snapshot
 from llmcloud.runtime import layout, status
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
@@ -92,6 +93,12 @@ def failed() -> Snapshot:
     return replace(before, view=view, is_over=True)
 
 
+def plan_on(provider: str) -> dict[str, Any]:
+    """Return a plan's document with one offer, which costs nothing."""
+    offer = Offer(provider, "vm", None, "a machine", 1, 1 << 30, 0.0)
+    return {"offer": asdict(offer), "alternatives": []}
+
+
 def put_job(store: FileStore, seen: Status) -> None:
     """Write a job of one node into a store, as its submit would."""
     job = Job(
@@ -104,7 +111,7 @@ def put_job(store: FileStore, seen: Status) -> None:
         created_at=seen.created_at,
         spec={},
         spec_digest="",
-        plan={},
+        plan=plan_on(seen.provider),
         task=Task(seen.job, seen.name, "python train.py", outputs=("results/",)),
         runtime="",
     )

@@ -21,10 +21,12 @@ from llmcloud.runtime.store import FileStore
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llmcloud.core.provider import Place
+
 JOB = "a-1"
 START = status.epoch_s("2026-11-21T08:00:00.000Z")
 RUNNING = Status(
-    JOB, "a", "local", "vm", None, State.RUNNING, status.rfc3339(START - 60), attempt=2
+    JOB, "a", "local", "vm", None, State.RUNNING, status.rfc3339(START - 60), attempt=2, launch=1
 )
 
 
@@ -67,8 +69,8 @@ def test_a_span_that_is_none_is_damage(wrong: object) -> None:
 class Gone:
     """A provider whose machines are gone."""
 
-    def describe(self, _job: str, nodes: int) -> list[Machine]:
-        return [Machine(rank, f"m{rank}", MachineState.GONE) for rank in range(nodes)]
+    def describe(self, place: Place) -> list[Machine]:
+        return [Machine(rank, f"m{rank}", MachineState.GONE) for rank in range(place.nodes)]
 
 
 @pytest.fixture

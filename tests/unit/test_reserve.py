@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.rig.snapshots import plan_on
 
 from llmcloud.core.errors import UsageError
 from llmcloud.core.job import Job
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from llmcloud.core.provider import Place
+
 
 class Machines:
     """A provider, as far as a reservation asks it."""
@@ -33,8 +36,10 @@ class Machines:
     def __init__(self, *states: MachineState) -> None:
         self.states = states
 
-    def describe(self, job: str, nodes: int) -> list[Machine]:
-        return [Machine(rank, f"{job}-{rank}", state) for rank, state in enumerate(self.states)]
+    def describe(self, place: Place) -> list[Machine]:
+        return [
+            Machine(rank, f"{place.job}-{rank}", state) for rank, state in enumerate(self.states)
+        ]
 
 
 NONE: Any = Machines()
@@ -70,12 +75,13 @@ def mine(job: str, digest: str = "d", *, by: int | None = None) -> Reservation:
 def submitted(store: FileStore, job_id: str, state: State | None) -> Job:
     job = Job(
         id=job_id, name="n", provider="local", service="vm", region=None, store=store.url,
-        created_at=status.now(), spec={}, spec_digest="d", plan={}, task=Task(job_id, "n", "true"),
-        runtime="r",
+        created_at=status.now(), spec={}, spec_digest="d", plan=plan_on("local"),
+        task=Task(job_id, "n", "true"), runtime="r",
     )  # fmt: skip
     store.put(layout.job_document(job_id), job.to_json())
     if state:
-        status.begin(store, Status(job_id, "n", "local", "vm", None, state, status.now()))
+        asked = Status(job_id, "n", "local", "vm", None, state, status.now(), launch=1)
+        status.begin(store, asked)
     return job
 
 

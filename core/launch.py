@@ -1,0 +1,155 @@
+"""Get a job its machines: one offer and zone of its plan after another, until one has them.
+
+What is asked for where is written down before it is asked, so that the same launch, done again by
+whoever, goes on where this one was cut off and makes nothing twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from llmcloud.core.errors import JobCancelled
+from llmcloud.core.provider import Launch
+from llmcloud.runtime import journal, layout, status
+from llmcloud.runtime.errors import Failure, NoCapacity, QuotaExceeded
+from llmcloud.runtime.journal import Stage
+from llmcloud.runtime.status import State, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from llmcloud.core.job import Job
+    from llmcloud.core.provider import Compute, Offer
+    from llmcloud.runtime.journal import Resource
+    from llmcloud.runtime.store import ObjectStore
+
+MACHINES_TIMEOUT_S = 600.0  # for a group that promised machines to have some
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """All that a launch works with; `tell` gets a sentence about each place that has nothing."""
+
+    store: ObjectStore
+    compute: Compute
+    job: Job
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tell: Callable[[str], None] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    wait: Callable[[float], None] = time.sleep
+
+    def run(self) -> None:
+        """Start the job's machines; a job that can't have them has failed, and says why."""
+        before = status.read(self.store, self.job.id)
+        try:
+            self._anywhere(before)
+        except Failure as failure:
+            error = str(failure)
+
+            def failed(now: Status) -> Status | None:
+                if now.attempt != before.attempt:
+                    return None
+                ended_at = status.now()
+                return dataclasses.replace(now, state=State.FAILED, ended_at=ended_at, error=error)
+
+            status.change(self.store, self.job.id, failed)
+            raise
+
+    def _anywhere(self, before: Status) -> None:
+        refusals: list[Failure] = []
+        for number, offer in enumerate(self.job.offers):
+            if number < before.offer:
+                continue
+            try:
+                self._in_region(number, offer, before)
+            except (NoCapacity, QuotaExceeded) as refusal:
+                refusals.append(refusal)
+            else:
+                return
+        raise _nowhere(self.job, refusals)
+
+    def _in_region(self, number: int, offer: Offer, before: Status) -> None:
+        """Try an offer in each zone; a quota holds in all of them."""
+        is_same = before.launch and before.offer == number
+        launch = before.launch if is_same else self._launches() + 1
+        first = (before.zone if is_same else None) or ""
+        entry = self._intend(launch, offer)
+        refusal = NoCapacity("No zone has it.", where=str(offer))
+        for zone in sorted(self.compute.zones(self.job, offer), key=lambda each: each or ""):
+            if (zone or "") < first:
+                continue
+            now = self._begin(before.attempt, Launch(self.job, offer, launch, zone), number)
+            try:
+                self._in_zone(now, offer)
+            except NoCapacity as failure:
+                refusal = failure
+                self.tell(f"{failure} Trying what comes next.")
+            else:
+                journal.advance(self.store, entry, Stage.CREATED)
+                return
+        raise refusal
+
+    def _launches(self) -> int:
+        return status.read(self.store, self.job.id).launch
+
+    def _intend(self, launch: int, offer: Offer) -> Resource:
+        job = self.job
+        name = f"{job.id}-{launch}"
+        return journal.intend(
+            self.store,
+            job.id,
+            journal.MACHINES,
+            name,
+            job.provider,
+            region=offer.region,
+            launch=launch,
+        )
+
+    def _begin(self, attempt: int, launch: Launch, number: int) -> Status:
+        """Write down what is asked for next; JobCancelled if it is not wanted any more."""
+
+        def asking(now: Status) -> Status | None:
+            if now.attempt != attempt:
+                return None
+            return dataclasses.replace(
+                now,
+                state=State.PROVISIONING,
+                region=launch.offer.region,
+                launch=launch.number,
+                offer=number,
+                zone=launch.zone,
+            )
+
+        found = status.change(self.store, self.job.id, asking)
+        if found.state.is_final or self.store.exists(layout.cancel(self.job.id)):
+            raise JobCancelled(f"{self.job.id} was cancelled.")
+        return found
+
+    def _in_zone(self, now: Status, offer: Offer) -> None:
+        """Ask for the machines, and wait until there are some, or clearly none."""
+        launch = Launch(self.job, offer, now.launch, now.zone, now.attempt, self.secrets)
+        machines = self.compute.launch(launch)
+        deadline = self.clock() + MACHINES_TIMEOUT_S
+        while not machines:
+            if self.clock() > deadline:
+                raise NoCapacity(
+                    f"No machine came within {MACHINES_TIMEOUT_S:g} s.", where=str(offer)
+                )
+            self.wait(POLL_S)
+            machines = self.compute.describe(launch.place)
+
+
+def _nowhere(job: Job, refusals: list[Failure]) -> Failure:
+    """Return why no offer of the plan could be had: the one reason, or all of them."""
+    if len(refusals) == 1:
+        return refusals[0]
+    said = " ".join(dict.fromkeys(str(each) for each in refusals))
+    return type(refusals[-1])(
+        f"None of the {len(refusals)} offers of the plan can be had. {said}",
+        where=f"provider {job.provider}",
+        fix="Try again later, name more regions or types, or ask for the quota: llmcloud doctor.",
+    )

@@ -1,0 +1,49 @@
+"""End what a job still has at its provider, and write down that it is gone."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from llmcloud.core.provider import Place
+from llmcloud.runtime import journal
+from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.journal import Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from llmcloud.core.job import Job
+    from llmcloud.core.provider import Compute
+    from llmcloud.runtime.journal import Resource
+    from llmcloud.runtime.store import ObjectStore
+
+TIMEOUT_S = 600.0  # for machines to end, so that what they used can go
+POLL_S = 2.0
+
+
+def run(
+    store: ObjectStore,
+    compute: Compute,
+    job: Job,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Delete all that a job has asked for, wherever; Unavailable if something won't go."""
+    deadline = clock() + TIMEOUT_S
+    for entry in journal.pending(store, job.id):
+        place = _place(job, entry)
+        while not compute.delete(place):
+            if clock() > deadline:
+                raise Unavailable(
+                    "What the job has used is not gone yet.",
+                    where=f"{job.provider} {entry.region or ''}, {entry.name}",
+                    fix="llmcloud gc looks for it again.",
+                )
+            wait(POLL_S)
+        journal.advance(store, entry, Stage.DELETED)
+
+
+def _place(job: Job, entry: Resource) -> Place:
+    return Place(job.id, job.service, entry.region, job.task.nodes, entry.launch)
