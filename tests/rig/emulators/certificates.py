@@ -1,4 +1,4 @@
-"""A certificate authority for the tests, and a certificate of it for 127.0.0.1."""
+"""A certificate authority for the tests, and a certificate of it for a server's names."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 ADDRESS = "127.0.0.1"
@@ -27,13 +28,16 @@ class Certificates:
     key: Path
 
 
-def issue(folder: Path) -> Certificates:
-    """Make an authority, let it sign one certificate, and forget the authority's key."""
+def issue(folder: Path, names: Sequence[str] = ()) -> Certificates:
+    """Make an authority, let it sign one certificate, and forget the authority's key.
+
+    The certificate is for 127.0.0.1 and for these DNS names; `*.` stands for one label.
+    """
     made = Certificates(folder / "authority.pem", folder / "server.pem", folder / "key.pem")
     authority_key = ec.generate_private_key(ec.SECP256R1())
     server_key = ec.generate_private_key(ec.SECP256R1())
     authority = _authority(authority_key)
-    server = _server(server_key, authority, authority_key)
+    server = _server(server_key, names, authority, authority_key)
     made.authority.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
     made.server.write_bytes(server.public_bytes(serialization.Encoding.PEM))
     made.key.write_bytes(
@@ -71,17 +75,20 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
 
 def _server(
     key: ec.EllipticCurvePrivateKey,
+    names: Sequence[str],
     authority: x509.Certificate,
     authority_key: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
-    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address(ADDRESS))])
+    alternatives = x509.SubjectAlternativeName(
+        [x509.IPAddress(ip_address(ADDRESS)), *map(x509.DNSName, names)]
+    )
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
     return (
         _builder(_name(ADDRESS), authority.subject, key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(signer, critical=False)
-        .add_extension(names, critical=False)
+        .add_extension(alternatives, critical=False)
         .sign(authority_key, hashes.SHA256())
     )
 
