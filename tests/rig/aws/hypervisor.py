@@ -47,7 +47,8 @@ for word; do
     esac
 done
 [ "$delay" = 0 ] && exec kill -s PWR 1
-setsid sh -c "echo \\$\\$ > $later; sleep $((delay * 60)); kill -s PWR 1" >/dev/null 2>&1 </dev/null &
+exec >/dev/null 2>&1 </dev/null
+setsid sh -c "echo \\$\\$ > $later; sleep $((delay * 60)); kill -s PWR 1" &
 """
 SWITCHES = ("shutdown", "poweroff", "halt")  # no reboot: a machine boots once
 

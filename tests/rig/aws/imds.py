@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Mapping
 
-    from tests.rig.aws.machine import Boot
+    from tests.rig.aws.machine import Boot, RoleCredentials
 
 TOKEN = "/latest/api/token"
 TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
 TOKEN_HEADER = "X-aws-ec2-metadata-token"
 LONGEST_TTL_S = 21_600
 VERSION = re.compile(r"/(?:latest|\d{4}-\d\d-\d\d)/(.*)")
+RENEWAL = timedelta(minutes=5)
 OLDEST = "2021-03-23"  # a version that clients ask for by its date
 
 
@@ -36,6 +37,7 @@ class Metadata:
     """What IMDS knows of one instance; `events` come later: a spot notice and the like."""
 
     boot: Boot
+    held: RoleCredentials | None = None
     events: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, float] = field(default_factory=dict)  # and until when each is valid
     booted: str = field(default_factory=lambda: instant(datetime.now(UTC)))
@@ -60,7 +62,7 @@ class Metadata:
         """Return what is at a path behind the version, a folder's list, or None."""
         if path == "user-data":
             return self.boot.user_data or None
-        leaves = self._leaves()
+        leaves = self._leaves(path)
         if path in leaves:
             return leaves[path].encode()
         prefix = f"{path.rstrip('/')}/".lstrip("/")
@@ -68,20 +70,21 @@ class Metadata:
         names = sorted({f"{name}/" if rest else name for name, rest in map(_split, below)})
         return "\n".join(names).encode() or None
 
-    def _leaves(self) -> dict[str, str]:
-        found = {**_described(self.boot), **self.events, **_tagged(self.boot), **self._role()}
+    def _leaves(self, path: str) -> dict[str, str]:
+        role: dict[str, str] = {}
+        if self.boot.profile_arn:  # making credentials is left to who asks for them
+            is_asked = path.startswith("meta-data/iam")
+            role = self._role(self.boot.profile_arn) if is_asked else {"iam/info": ""}
+        found = {**_described(self.boot), **self.events, **_tagged(self.boot), **role}
         return {
             **{f"meta-data/{name}": value for name, value in found.items()},
             "dynamic/instance-identity/document": _document(self.boot, self.booted),
         }
 
-    def _role(self) -> dict[str, str]:
-        boot = self.boot
-        if boot.profile_arn is None or boot.credentials is None:
-            return {}
-        held = boot.credentials()
+    def _role(self, profile_arn: str) -> dict[str, str]:
+        held = self._credentials()
         common = {"Code": "Success", "LastUpdated": instant(datetime.now(UTC))}
-        info = {**common, "InstanceProfileArn": boot.profile_arn, "InstanceProfileId": "AIPARIG"}
+        info = {**common, "InstanceProfileArn": profile_arn, "InstanceProfileId": "AIPARIG"}
         keys = {
             **common,
             "Type": "AWS-HMAC",
@@ -94,6 +97,14 @@ class Metadata:
             "iam/info": json.dumps(info, indent=2),
             f"iam/security-credentials/{held.role}": json.dumps(keys, indent=2),
         }
+
+    def _credentials(self) -> RoleCredentials:
+        """Return the same ones until they are about to expire."""
+        soon = datetime.now(UTC) + RENEWAL
+        if self.held is None or self.held.expiration < soon:
+            assert self.boot.credentials is not None
+            self.held = self.boot.credentials()
+        return self.held
 
 
 def host_name(boot: Boot) -> str:
@@ -215,5 +226,5 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Say nothing."""

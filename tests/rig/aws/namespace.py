@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.rig.aws import dns
+import botocore.session
 from tests.rig.aws.overlay import File
 from tests.rig.emulators import certificates
 
@@ -37,6 +37,15 @@ BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PREFIX = "llmcloud-rig-"
 PACKET_BYTES = 1 << 16
+REGIONS = botocore.session.Session().get_available_regions("ec2")
+CERTIFIED = [  # `*` stands for one label
+    "*.amazonaws.com",
+    "*.s3.amazonaws.com",
+    *(f"*.{each}.amazonaws.com" for each in REGIONS),
+    *(f"*.s3.{each}.amazonaws.com" for each in REGIONS),
+    *(f"*.sagemaker.{each}.amazonaws.com" for each in REGIONS),
+    *(f"*.pricing.{each}.amazonaws.com" for each in REGIONS),
+]
 NAMES = """\
 passwd: files
 group: files
@@ -57,9 +66,9 @@ class Namespace:
     scratch: Path
     tls: certificates.Certificates
     files: Mapping[str, File]  # that names and trust need, in any root inside
+    _channel: _Channel
     bridge: str = BRIDGE
     routes: Sequence[str] = (f"{SERVICES}/32", f"{RESOLVER}/32", f"{METADATA}/32", *PRIVATE)
-    _channel: _Channel = None  # type: ignore[assignment]  # given by `opened`
 
     @property
     def environ(self) -> dict[str, str]:
@@ -72,11 +81,7 @@ class Namespace:
 
     def listener(self, address: str, port: int) -> socket.socket:
         """Return a TCP socket that listens inside."""
-        return self._channel.socket(address, port, "tcp")
-
-    def receiver(self, address: str, port: int) -> socket.socket:
-        """Return a UDP socket that is bound inside."""
-        return self._channel.socket(address, port, "udp")
+        return self._channel.listener(address, port)
 
     def path(self, inside: Path) -> Path:
         """Return where a path inside is found from outside."""
@@ -118,7 +123,7 @@ def opened() -> Iterator[Namespace]:
     try:
         scratch = folder / "scratch"
         scratch.mkdir()
-        tls = certificates.issue(folder, dns.CERTIFIED)
+        tls = certificates.issue(folder, CERTIFIED)
         files = _files(tls)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours:
@@ -127,9 +132,7 @@ def opened() -> Iterator[Namespace]:
             try:
                 channel = _Channel(ours, process)
                 pid = channel.begin(scratch, files)
-                space = Namespace(pid, scratch, tls, files, _channel=channel)
-                with dns.serving(space.receiver(RESOLVER, 53), SERVICES):
-                    yield space
+                yield Namespace(pid, scratch, tls, files, channel)
             finally:
                 process.kill()  # and with it the first process inside, and so all others
                 process.communicate()
@@ -196,14 +199,16 @@ class _Channel:
             "scratch": str(scratch),
             "files": {path: file.content.decode() for path, file in files.items()},
             "bridge": BRIDGE,
-            "addresses": (SERVICES, RESOLVER, METADATA),
             "routes": PRIVATE,
+            "services": SERVICES,
+            "resolver": RESOLVER,
+            "metadata": METADATA,
         }
         reply, _ = self._ask(wanted)
         return int(reply["pid"])
 
-    def socket(self, address: str, port: int, kind: str) -> socket.socket:
-        _, fds = self._ask({"address": address, "port": port, "kind": kind})
+    def listener(self, address: str, port: int) -> socket.socket:
+        _, fds = self._ask({"address": address, "port": port})
         return socket.socket(fileno=fds[0])
 
     def _ask(self, wanted: Mapping[str, object]) -> tuple[dict[str, Any], list[int]]:

@@ -28,7 +28,7 @@ KILLED = 128 + signal.SIGKILL
 def main():
     wanted = json.loads(read_line())
     unshared = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWUTS | syscalls.CLONE_NEWIPC
-    with open("/proc/self/ns/net") as rig_network:
+    with Path("/proc/self/ns/net").open() as rig_network:
         syscalls.unshare(unshared | syscalls.CLONE_NEWNET)
         connect(wanted, rig_network.fileno())
     socket.sethostname(wanted["hostname"])

@@ -1,17 +1,19 @@
 """The first process of the rig's namespaces: makes them ready, opens sockets in them on request.
 
-Its standard input is a Unix socket of packets. The first one, {scratch, files, bridge, addresses,
-routes}, is answered with {pid} (as the starter sees it) or {error}; each later one, {address, port,
-kind}, with a listening socket. When the other end is gone, so is all that runs in here.
+Its standard input is a Unix socket of packets. The first one, {scratch, files, bridge, routes,
+services, resolver, metadata}, is answered with {pid} (as the starter sees it) or {error}; each
+later one, {address, port}, with a listening socket. When the other end is gone, so is all in here.
 """
 
 import json
 import os
+import selectors
 import signal
 import socket
 import subprocess
 from pathlib import Path
 
+import names
 import syscalls
 
 PACKET_BYTES = 1 << 20
@@ -21,16 +23,17 @@ def main():
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects orphans
     starter = socket.socket(fileno=os.dup(0))
     wanted = json.loads(starter.recv(PACKET_BYTES))
-    pid = int(os.readlink("/proc/self"))  # before /proc is ours
+    pid = int(str(Path("/proc/self").readlink()))  # before /proc is ours
     try:
         mount_all(Path(wanted["scratch"]), wanted["files"])
-        connect(wanted["bridge"], wanted["addresses"], wanted["routes"])
+        connect(wanted)
+        resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        resolver.bind((wanted["resolver"], 53))
     except OSError as error:
         starter.send(json.dumps({"error": str(error)}).encode())
         return
     starter.send(json.dumps({"pid": pid}).encode())
-    while packet := starter.recv(PACKET_BYTES):
-        answer(starter, json.loads(packet))
+    serve(starter, resolver, wanted["services"])
 
 
 def mount_all(scratch, files):
@@ -48,11 +51,13 @@ def mount_all(scratch, files):
         at.write_text(content)
 
 
-def connect(bridge, addresses, routes):
+def connect(wanted):
     """Make a network that leads to the instances and to nowhere else."""
+    bridge = wanted["bridge"]
+    addresses = (wanted["services"], wanted["resolver"], wanted["metadata"])
     lines = ["link set lo up", f"link add {bridge} type bridge", f"link set {bridge} up"]
     lines += [f"address add {each}/32 dev {bridge}" for each in addresses]
-    lines += [f"route add {each} dev {bridge}" for each in routes]
+    lines += [f"route add {each} dev {bridge}" for each in wanted["routes"]]
     ip(lines)
 
 
@@ -71,17 +76,28 @@ def ip(lines):
         raise OSError(f"ip: {done.stdout.strip()}")
 
 
+def serve(starter, resolver, services):
+    """Answer the starter and who asks for names, until the starter is gone."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(starter, selectors.EVENT_READ)
+        selector.register(resolver, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fileobj is resolver:
+                    names.serve_one(resolver, services)
+                elif packet := starter.recv(PACKET_BYTES):
+                    answer(starter, json.loads(packet))
+                else:
+                    return
+
+
 def answer(starter, wanted):
-    kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[wanted["kind"]]
-    with socket.socket(socket.AF_INET, kind) as made:
-        try:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind((wanted["address"], wanted["port"]))
-            if kind == socket.SOCK_STREAM:
-                made.listen(128)
-        except OSError as error:
-            starter.send(json.dumps({"error": str(error)}).encode())
-            return
+    try:
+        made = socket.create_server((wanted["address"], wanted["port"]), backlog=256)
+    except OSError as error:
+        starter.send(json.dumps({"error": str(error)}).encode())
+        return
+    with made:
         socket.send_fds(starter, [b"{}"], [made.fileno()])
 
 

@@ -1,0 +1,92 @@
+"""All of the miniature AWS together: the cloud under its real names, and machines that boot."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.rig.aws import hypervisor, namespace
+from tests.rig.aws.cloud import Cloud, Options
+from tests.rig.emulators.catalog import REGION, ministack
+from tests.rig.gcs.server import Server
+
+if TYPE_CHECKING:
+    import socket
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from tests.rig.aws.hypervisor import Machines
+    from tests.rig.aws.namespace import Namespace
+    from tests.rig.gcs.server import Request, Response
+
+
+@dataclass(frozen=True)
+class Rig:
+    """What a test works with: commands run inside, all else is at hand in this process."""
+
+    space: Namespace
+    cloud: Cloud
+    machines: Machines
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Return the variables of a submitter: credentials, a region and whom to trust."""
+        return {
+            **self.space.environ,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": "/dev/null",  # whatever this machine's user has set
+            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        }
+
+    def run(
+        self, argv: Sequence[str], environ: Mapping[str, str] | None = None, timeout_s: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside as a submitter, to its end."""
+        return self.space.run(argv, {**self.environ, **(environ or {})}, timeout_s)
+
+    def popen(
+        self, argv: Sequence[str], environ: Mapping[str, str], **options: Any
+    ) -> subprocess.Popen[Any]:
+        """Start a command inside as a submitter; `environ` is added to the submitter's only."""
+        return self.space.popen(argv, {**self.environ, **environ}, **options)
+
+
+@contextlib.contextmanager
+def up() -> Iterator[Rig]:
+    """Start everything; namespace.Unavailable where this machine cannot."""
+    with contextlib.ExitStack() as stack:
+        space = stack.enter_context(namespace.opened())
+        objects = space.scratch.parent / "s3"  # which the next start removes if this is killed
+        objects.mkdir()
+        storage = stack.enter_context(ministack(objects))
+        machines = stack.enter_context(hypervisor.running(space))
+        cloud = stack.enter_context(Cloud(Options(s3_url=storage.url)))
+        server = _Inside(space.listener(namespace.SERVICES, 443), cloud.answer, _context(space))
+        server.start()
+        stack.callback(server.stop)
+        yield Rig(space, cloud, machines)
+
+
+class _Inside(Server):
+    """A server whose socket was opened in the namespace."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        answer: Callable[[Request], Response],
+        context: ssl.SSLContext,
+    ) -> None:
+        super().__init__(0, answer, context=context)
+        self.socket.close()
+        self.socket = listener
+
+
+def _context(space: Namespace) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(space.tls.server, space.tls.key)
+    return context
