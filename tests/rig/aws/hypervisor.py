@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OUTPUT = "/var/log/cloud-init-output.log"
 SCRIPT = "/var/lib/cloud/instance/scripts/part-001"
-BOOT = "/usr/lib/llmcloud-rig/boot"
+BOOT = "/var/lib/cloud/boot"
 BOOTED = f"""\
 #!/bin/sh
 exec >>{OUTPUT} 2>&1

@@ -51,14 +51,14 @@ class Container:
 class Running:
     """A container that was started: `output` is the pipe of its stdout and stderr together."""
 
-    def __init__(self, process: subprocess.Popen[bytes], written: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], scratch: Path) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
         self.output: IO[bytes] = process.stdout
         self._process = process
         self._control = process.stdin
         self._lock = threading.Lock()
-        self._written = written
+        self._scratch = scratch
 
     def signal(self, number: int) -> None:
         """Send a signal to the command (not to its children); nothing happens once it ended."""
@@ -85,7 +85,9 @@ class Running:
 
         Paths under /tmp, /run, /dev and binds are not kept there.
         """
-        return self._written / PurePosixPath(path).relative_to("/")
+        inside = PurePosixPath(path).relative_to("/")
+        above = self._scratch / "upper" / inside
+        return above if above.exists() else self._scratch / "root" / inside
 
 
 def start(container: Container, space: Namespace) -> Running:
@@ -117,7 +119,7 @@ def start(container: Container, space: Namespace) -> Running:
         }
     )
     _send(process.stdin, specification.encode() + b"\n")
-    return Running(process, space.path(scratch / "upper"))
+    return Running(process, space.path(scratch))
 
 
 def _send(pipe: IO[bytes], line: bytes) -> None:

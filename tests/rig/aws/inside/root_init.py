@@ -20,6 +20,11 @@ import syscalls
 
 FRESH = ("dev", "proc", "run", "sys", "tmp")  # mounted anew
 WITHOUT = ("boot", "lost+found", "media", "mnt", "snap", "srv")
+# Where an overlay's folder could not be written to by a root who is an ordinary user outside.
+OWN = {
+    *("/etc", "/etc/ssl", "/etc/ssl/certs", "/home", "/opt", "/root", "/usr", "/usr/local"),
+    *("/usr/local/bin", "/usr/sbin", "/var", "/var/cache", "/var/lib", "/var/log", "/var/tmp"),
+}
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 GRACE_S = 5.0
 KILLED = 128 + signal.SIGKILL
@@ -81,8 +86,15 @@ def change_root(wanted):
     root = scratch / "root"
     root.mkdir(parents=True)
     syscalls.mount(root, root, flags=syscalls.MS_BIND)
+    is_root_outside = Path("/").stat().st_uid == 0
+    written = {path for path, _, _ in wanted["files"]}
     for each in Path("/").iterdir():
-        lay(each, root / each.name, scratch)
+        if each.name in FRESH + WITHOUT:
+            (root / each.name).mkdir()
+        elif each.is_symlink() or is_root_outside:
+            lay(each, root / each.name, scratch)
+        else:
+            rebuild(each, root / each.name, scratch, written)
     mount_fresh(root)
     for path, content, mode in wanted["files"]:
         write(root / path.lstrip("/"), base64.b64decode(content), mode)
@@ -99,8 +111,23 @@ def lay(source, target, scratch):
         target.symlink_to(source.readlink())
     elif source.is_dir():
         target.mkdir()
-        if source.name not in FRESH + WITHOUT:
-            syscalls.overlay(source, scratch, target)
+        syscalls.overlay(source, scratch, target)
+    elif source.parent != Path("/"):
+        bind(source, target)
+        syscalls.make_read_only(target)
+
+
+def rebuild(source, target, scratch, written):
+    """Lay a folder, but where it is one of OWN each of its entries by itself."""
+    if source.is_symlink() or str(source) not in OWN:
+        lay(source, target, scratch)
+        return
+    target.mkdir()
+    if not os.access(source, os.R_OK | os.X_OK):
+        return
+    for each in source.iterdir():
+        if str(each) not in written:  # what is mounted could not be replaced
+            rebuild(each, target / each.name, scratch, written)
 
 
 def mount_fresh(root):

@@ -45,10 +45,13 @@ def mount_all(scratch, files):
     syscalls.mount("tmpfs", "/run", "tmpfs", options="mode=755")
     syscalls.overlay(Path("/etc"), scratch, Path("/etc"))
     for path, content in files.items():
-        at = Path(path)
-        at.unlink(missing_ok=True)  # a link may lead to the machine's own resolver
-        at.parent.mkdir(parents=True, exist_ok=True)
-        at.write_text(content)
+        own = scratch / path.replace("/", "-")
+        own.write_text(content)
+        at = Path(path).resolve()  # a link into /run, say, leads to nothing now
+        if not at.exists():
+            at.parent.mkdir(parents=True, exist_ok=True)
+            at.touch()
+        syscalls.mount(own, at, flags=syscalls.MS_BIND)
 
 
 def connect(wanted):

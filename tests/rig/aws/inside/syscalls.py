@@ -9,6 +9,8 @@ CLONE_NEWIPC = 0x08000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 MS_RDONLY = 1  # linux/mount.h
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8  # ST_… of statvfs(3) are the same
+MS_REMOUNT = 32
 MS_BIND = 4096
 MS_REC = 16384
 MS_PRIVATE = 1 << 18
@@ -29,17 +31,19 @@ def mount(source, target, kind="", flags=0, options=""):
     _checked(result, f"mount {kind} {options} on {target}")
 
 
-def overlay(lower, upper, target):
-    """Lay what is written to `target` over a folder; it goes to the same name in upper/upper."""
-    for kind in ("upper", "work"):
-        (upper / kind / lower.name).mkdir(parents=True)
-    folders = (
-        f"lowerdir={lower},upperdir={upper}/upper/{lower.name},workdir={upper}/work/{lower.name}"
-    )
-    try:
-        mount("overlay", target, "overlay", options=folders)
-    except PermissionError:  # in a user namespace its marks must be attributes of users'
-        mount("overlay", target, "overlay", options=f"{folders},userxattr")
+def overlay(lower, scratch, target):
+    """Lay what is written to `target` over a folder; it goes to the same path in `upper`."""
+    upper, work = (scratch / kind / lower.relative_to("/") for kind in ("upper", "work"))
+    upper.mkdir(parents=True)
+    work.mkdir(parents=True)
+    folders = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    # Its marks are attributes that users may set too, for a user namespace.
+    mount("overlay", target, "overlay", options=f"{folders},userxattr")
+
+
+def make_read_only(target):
+    kept = os.statvfs(target).f_flag & (MS_NOSUID | MS_NODEV | MS_NOEXEC)  # these may be locked
+    mount("none", target, flags=MS_REMOUNT | MS_BIND | MS_RDONLY | kept)
 
 
 def detach(target):
