@@ -1,0 +1,163 @@
+"""What runs the containers of training jobs: in roots of their own, or barely, as processes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import uuid
+from typing import IO, TYPE_CHECKING, Any
+
+from moto.backends import get_backend
+from tests.rig.aws import overlay
+from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.imds import instant
+from tests.rig.aws.overlay import File
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from tests.rig.aws.namespace import Namespace
+    from tests.rig.aws.sagemaker_host import Container, Wanted
+
+CREDENTIALS = "169.254.170.2"
+CREDENTIALS_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+ML = "/opt/ml"
+VALID_S = 3600
+
+
+class Overlays:
+    """Runs containers in overlays of this machine's root, on the rig's network.
+
+    The image is not pulled: this machine's root is what each of them holds.
+    """
+
+    def __init__(self, space: Namespace, lock: AbstractContextManager[object]) -> None:
+        self._space, self._lock = space, lock
+        self._roles: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+
+    def start(self, wanted: Sequence[Wanted]) -> list[Container]:
+        addresses = {each.host.name: self._address() for each in wanted}
+        names = "".join(f"{address} {name}\n" for name, address in addresses.items())
+        role = wanted[0].host.job.request["RoleArn"]
+        path = f"/v2/credentials/{uuid.uuid4()}"
+        self._roles[path] = role
+        return [
+            overlay.start(
+                overlay.Container(
+                    name=f"training-{uuid.uuid4().hex[:12]}",
+                    argv=each.argv,
+                    environ={**each.environ, CREDENTIALS_URI: path},
+                    hostname=each.host.name,
+                    address=addresses[each.host.name],
+                    binds={each.host.ml: ML},
+                    files={"/etc/hosts": File(f"127.0.0.1 localhost\n{names}".encode())},
+                ),
+                self._space,
+            )
+            for each in wanted
+        ]
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Hand out the credentials of the jobs' roles, where containers look for them."""
+        listener = self._space.listener(CREDENTIALS, 80)
+        server = _Server(listener.getsockname(), _Handler, bind_and_activate=False)
+        server.socket.close()
+        server.socket, server.containers = listener, self
+        worker = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        worker.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            worker.join()
+            server.server_close()
+
+    def credentials(self, path: str) -> dict[str, str] | None:
+        """Return fresh credentials of the role that a path stands for."""
+        if path not in self._roles:
+            return None
+        with self._lock:
+            held = get_backend("sts")[ACCOUNT]["aws"].assume_role(
+                "us-east-1", "SageMaker", self._roles[path], "", VALID_S, ""
+            )
+        return {
+            "RoleArn": self._roles[path],
+            "AccessKeyId": held.access_key_id,
+            "SecretAccessKey": held.secret_access_key,
+            "Token": held.session_token,
+            "Expiration": instant(held.expiration),
+        }
+
+    def _address(self) -> str:
+        number = next(self._numbers)
+        return f"10.100.{number // 250}.{number % 250 + 1}"
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    containers: Overlays
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 30
+    server: _Server
+
+    def do_GET(self) -> None:
+        found = self.server.containers.credentials(self.path)
+        body = json.dumps(found or {"message": "no such credentials"}).encode()
+        self.send_response(200 if found else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class Bare:
+    """Runs containers as processes of this machine, for tests of the service's own states.
+
+    They have no root of their own: /opt/ml in their command is where it lies outside.
+    """
+
+    def start(self, wanted: Sequence[Wanted]) -> list[Container]:
+        return [_Process(each) for each in wanted]
+
+
+class _Process:
+    def __init__(self, wanted: Wanted) -> None:
+        ml = str(wanted.host.ml)
+        argv = [word.replace(ML, ml) for word in wanted.argv]
+        argv[0] = shutil.which(argv[0]) or argv[0]
+        self._process = subprocess.Popen(
+            argv,
+            env={**wanted.environ, "PATH": os.environ["PATH"], "ML": ml},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        assert self._process.stdout is not None
+        self.output: IO[bytes] = self._process.stdout
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def poll(self) -> int | None:
+        code = self._process.poll()
+        return code if code is None or code >= 0 else 128 - code
