@@ -21,6 +21,7 @@ REGION = "us-east-1"
 MODELS = {"servicequotas": "service-quotas"}  # signing name: botocore's folder, where they differ
 UNSIGNED = {"AssumeRoleWithWebIdentity": "sts", "AssumeRoleWithSAML": "sts"}
 ALGORITHM = "AWS4-HMAC-SHA256"
+ON_TO_MOTO = object()
 
 
 class Refusal(Exception):
@@ -69,8 +70,9 @@ class Call:
 class Service:
     """A service of ours, or what we do in front of moto's: by its signing name.
 
-    An operation is given the call and returns what boto3 will return, or raises Refusal. What is
-    not among the operations goes to moto when `is_on_moto`, else it is refused and the test fails.
+    An operation is given the call and returns what boto3 will return, ON_TO_MOTO when that shall
+    answer after all, or raises Refusal. What is not among the operations goes to moto when
+    `is_on_moto`, else it is refused and the test fails.
     `host` is how its host name begins: `ec2` of ec2.us-east-1.amazonaws.com.
     """
 
@@ -78,9 +80,6 @@ class Service:
     host: str
     operations: Mapping[str, Callable[[Call], Any]]
     is_on_moto: bool = False
-
-
-Answerer = "Callable[[Call], Response]"
 
 
 @functools.cache

@@ -1,46 +1,70 @@
 """The cloud as a whole: one server that is every AWS endpoint, in every region.
 
-python -m tests.rig.aws.cloud --port 0 --s3 http://127.0.0.1:4566
+    python -m tests.rig.aws.cloud --port 0 --s3 http://127.0.0.1:4566
+
+What tests ask of it beside AWS's own calls is in control.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import threading
+import time
+import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.rig.aws import answer, moto_app, s3
-from tests.rig.aws.call import Call, Refusal, Scope, Service, parsed
+from moto.core.exceptions import ServiceException
+from tests.rig.aws import answer, moto_app, quotas, s3
+from tests.rig.aws.call import ON_TO_MOTO, Call, Refusal, Service, parsed, scope_of
+from tests.rig.aws.control import PREFIX, Control
+from tests.rig.aws.ec2 import Ec2
+from tests.rig.aws.faults import Faults
+from tests.rig.aws.group import Groups
+from tests.rig.aws.launch import Launcher
+from tests.rig.aws.machines import Machines
+from tests.rig.aws.scaling import Scaling
+from tests.rig.aws.ssm import service as ssm
+from tests.rig.aws.world import World
 from tests.rig.gcs.server import Request, Response, Server
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    from collections.abc import Callable, Sequence
 
-CONTROL = "/_rig/"
+    from tests.rig.aws.machine import Hypervisor
+
+TICK_S = 0.1
+BUGS = (ValueError, KeyError, TypeError, AttributeError, RuntimeError, NotImplementedError)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Where the cloud listens, with which certificate, and which server is its S3."""
+    """Where the cloud listens, with which certificate, and which server is its S3.
+
+    `services` makes more of them for each new world, SageMaker for one. Without a hypervisor, no
+    machine is booted, and instances only pretend.
+    """
 
     port: int = 0
     address: str = "127.0.0.1"
     tls: ssl.SSLContext | None = None
     s3_url: str = ""
+    hypervisor: Hypervisor | None = None
+    services: Sequence[Callable[[World], Service]] = ()
 
 
 class Cloud:
     """AWS for as long as the `with` block, or from `start` to `stop`; one in a process."""
 
-    def __init__(self, options: Options, services: Iterable[Service] = ()) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
-        self.services = {each.name: each for each in services}
-        self.problems: list[str] = []
-        self._moto = threading.RLock()  # it was not made for threads
+        self.faults = Faults()
+        self._control = Control(self)
         self._server = Server(options.port, self.answer, options.address, options.tls)
+        self._is_over = threading.Event()
         self.port = self._server.port
+        self.reset()
 
     def __enter__(self) -> Cloud:
         self.start()
@@ -50,37 +74,85 @@ class Cloud:
         self.stop()
 
     def start(self) -> None:
-        moto_app.reset()
         self._server.start()
+        if self.options.hypervisor:
+            threading.Thread(target=self._tick, daemon=True).start()
 
     def stop(self) -> None:
+        self._is_over.set()
+        self.faults.clear()
         self._server.stop()
+
+    def reset(self) -> None:
+        """Be a new account: nothing is left but what S3 keeps."""
+        moto_app.reset()
+        self.faults.clear()
+        self.world = World(hypervisor=self.options.hypervisor)
+        self.machines = Machines(self.world)
+        launcher = Launcher(self.world, self.machines)
+        self.groups = Groups(self.machines, launcher)
+        made = [
+            Ec2(self.world, self.machines, launcher).service(),
+            Scaling(self.groups).service(),
+            ssm(),
+            quotas.service(self.world),
+            *(make(self.world) for make in self.options.services),
+        ]
+        self.services = {each.name: each for each in made}
+        if self.options.hypervisor:
+            self.options.hypervisor.on_shutdown = self.machines.shut_down
 
     def answer(self, request: Request) -> Response:
         """Answer any request."""
-        if request.path.startswith(CONTROL):
-            return self._control(request)
-        call = Call(request, Scope(), "")
+        if request.path.startswith(PREFIX):
+            return self._control.answer(request)
+        request = s3.by_path(request)
+        call = Call(request, scope_of(request), "")
         try:
-            call = parsed(s3.by_path(request))
-            return self._answer(call)
+            call = parsed(request)
+            return self._journalled(call)
         except Refusal as refusal:
             return answer.refused(call, refusal)
+
+    def _journalled(self, call: Call) -> Response:
+        asked = s3.asked(call.request) if call.service == "s3" else s3.Asked(call.operation)
+        call.operation = asked.operation
+        entry = self.faults.enter(call, asked.bucket, asked.key)
+        if self.world.knobs.latency_s:
+            time.sleep(self.world.knobs.latency_s)
+        self.faults.meet(entry, after=False)
+        try:
+            response = self._answer(call)
+        except Refusal as refusal:
+            response = answer.refused(call, refusal)
+        except ServiceException as error:  # what moto's parts say to ours
+            response = answer.refused(call, Refusal(error.code, error.message))
+        except BUGS as error:
+            self.world.problems.append(f"bug: {call.service} {call.operation}: {error!r}")
+            traceback.print_exc()
+            response = answer.refused(call, Refusal("InternalFailure", repr(error), 500))
+        entry["status"] = response.status
+        self.faults.meet(entry, after=True)
+        return response
 
     def _answer(self, call: Call) -> Response:
         if call.service == "s3":
             return s3.forward(call, self.options.s3_url)
-        with self._moto:
+        with self.world.lock:
             service = self.services.get(call.service)
             if service and call.operation in service.operations:
-                return answer.result(call, service.operations[call.operation](call))
-            if service and not service.is_on_moto:
-                self.problems.append(f"not served: {call.service} {call.operation}")
+                value = service.operations[call.operation](call)
+                if value is not ON_TO_MOTO:
+                    return answer.result(call, value)
+            elif service and not service.is_on_moto:
+                self.world.problems.append(f"not served: {call.service} {call.operation}")
                 raise Refusal("InvalidAction", f"{call.operation} is not served here.", 501)
             return moto_app.forward(call)
 
-    def _control(self, request: Request) -> Response:
-        return answer.document({"problems": self.problems})
+    def _tick(self) -> None:
+        while not self._is_over.wait(TICK_S):
+            with self.world.lock:
+                self.groups.look()
 
 
 def main() -> None:
@@ -89,7 +161,7 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--s3", default="", help="the URL of the emulator that keeps S3")
     asked = parser.parse_args()
-    cloud = Cloud(Options(asked.port, asked.address, None, asked.s3))
+    cloud = Cloud(Options(asked.port, asked.address, s3_url=asked.s3))
     with cloud:
         print(f"AWS is at http://{asked.address}:{cloud.port}", flush=True)
         threading.Event().wait()

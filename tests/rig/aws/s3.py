@@ -29,8 +29,8 @@ class Asked:
     """What a request asks of S3: its operation's name, the bucket and the key."""
 
     operation: str
-    bucket: str
-    key: str
+    bucket: str = ""
+    key: str = ""
 
 
 def by_path(request: Request) -> Request:
@@ -47,7 +47,7 @@ def asked(request: Request) -> Asked:
     try:
         operation, _ = get_service_router("s3").match(seen)
     except NotFound:
-        return Asked("", "", "")
+        return Asked("")
     bucket, _, key = request.path.removeprefix("/").partition("/")
     return Asked(operation.name, bucket, key)
 

@@ -1,0 +1,181 @@
+"""EC2's operations that moto has not, or not as EC2 has them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from moto.ec2.models import ec2_backends
+from tests.rig.aws import images
+from tests.rig.aws.call import ACCOUNT, ON_TO_MOTO, Call, Refusal, Service
+from tests.rig.aws.launch import Launcher, Order
+from tests.rig.aws.placement import PlacementGroups
+from tests.rig.aws.spot import SpotOperations
+from tests.rig.aws.template import merged
+
+if TYPE_CHECKING:
+    from moto.ec2.models.instances import Instance, Reservation
+    from tests.rig.aws.machines import Machines
+    from tests.rig.aws.world import World
+
+PAGE = 1000
+NOT_OF_A_LAUNCH = {"ClientToken", "DryRun", "MinCount", "MaxCount"}
+LOOKS = ("DescribeVolumes", "DescribeNetworkInterfaces", "DescribeInstanceStatus", "DescribeTags")
+
+
+class Ec2:
+    """The operations on instances, by the machines and the launcher that it is given."""
+
+    def __init__(self, world: World, machines: Machines, launcher: Launcher) -> None:
+        self._world = world
+        self._machines = machines
+        self._launcher = launcher
+        self._tokens: dict[tuple[str, str], tuple[str, Reservation]] = {}
+
+    def service(self) -> Service:
+        spot = SpotOperations(self._world, self._launcher)
+        groups = PlacementGroups(self._machines)
+        operations = {
+            "RunInstances": self.run,
+            "DescribeInstances": self.describe,
+            "TerminateInstances": self.terminate,
+            "DeleteSecurityGroup": self.delete_group,
+            "GetConsoleOutput": self.console,
+            "DescribeImages": self.images,
+            "DescribeSpotInstanceRequests": spot.describe,
+            "CancelSpotInstanceRequests": spot.cancel,
+            "DescribeSpotPriceHistory": spot.prices,
+            "CreatePlacementGroup": groups.create,
+            "DescribePlacementGroups": groups.describe,
+            "DeletePlacementGroup": groups.delete,
+            **dict.fromkeys(LOOKS, self.look),
+        }
+        return Service("ec2", "ec2", operations, is_on_moto=True)
+
+    def run(self, call: Call) -> Any:
+        """Launch MaxCount instances or none; the same token asks for the same ones."""
+        backend = ec2_backends[ACCOUNT][call.region]
+        params = merged(backend, call.params)
+        order = Order(call.region, params, int(call.params["MaxCount"]))
+        token = (call.region, call.params.get("ClientToken", ""))
+        digest = _digest(call.params)
+        if token[1] and token in self._tokens:
+            before, reservation = self._tokens[token]
+            if before != digest:
+                raise Refusal(
+                    "IdempotentParameterMismatch",
+                    "The client token has already been used with different parameters.",
+                )
+            return reservation
+        if call.params["MinCount"] > call.params["MaxCount"] or call.params["MinCount"] < 1:
+            message = "The parameters minCount and maxCount do not fit together."
+            raise Refusal("InvalidParameterValue", message)
+        self._launcher.check(order)
+        if call.params.get("DryRun"):
+            message = "Request would have succeeded, but DryRun flag is set."
+            raise Refusal("DryRunOperation", message)
+        reservation = self._launcher.launch(order)
+        self._tokens[token] = (digest, reservation)
+        return reservation
+
+    def describe(self, call: Call) -> Any:
+        """Describe the instances that are seen by now."""
+        self._machines.look()
+        named = call.params.get("InstanceIds", [])
+        if named and "MaxResults" in call.params:
+            message = "The parameter instancesSet cannot be used with the parameter maxResults"
+            raise Refusal("InvalidParameterCombination", message)
+        backend = ec2_backends[ACCOUNT][call.region]
+        filters = {each["Name"]: each.get("Values", []) for each in call.params.get("Filters", [])}
+        self._check_known(call.region, named)
+        found = backend.describe_instances(filters=filters)
+        for each in found:
+            each.instances = [
+                one
+                for one in each.instances
+                if self._machines.is_seen(one.id) and (not named or one.id in named)
+            ]
+        found = [each for each in found if each.instances]
+        start = int(call.params.get("NextToken") or 0)
+        size = call.params.get("MaxResults", PAGE)
+        page: dict[str, Any] = {"Reservations": found[start : start + size]}
+        if start + size < len(found):
+            page["NextToken"] = str(start + size)
+        return page
+
+    def terminate(self, call: Call) -> Any:
+        """Begin the end of instances; those that end already are no error."""
+        self._check_known(call.region, call.params["InstanceIds"])
+        if call.params.get("DryRun"):
+            message = "Request would have succeeded, but DryRun flag is set."
+            raise Refusal("DryRunOperation", message)
+        ended = []
+        for instance_id in call.params["InstanceIds"]:
+            instance = self._machines.get(instance_id)
+            before = {"Code": instance.state_code, "Name": instance.state}
+            self._machines.terminate(instance)
+            now = {"Code": instance.state_code, "Name": instance.state}
+            ended.append({"InstanceId": instance_id, "CurrentState": now, "PreviousState": before})
+        return {"TerminatingInstances": ended}
+
+    def delete_group(self, call: Call) -> Any:
+        """Delete a security group, unless an interface or another group's rule has it."""
+        self._machines.look()
+        backend = ec2_backends[ACCOUNT][call.region]
+        name = call.params.get("GroupId") or call.params.get("GroupName")
+        group = backend.get_security_group_by_name_or_id(name)
+        if group is None:
+            message = f"The security group '{name}' does not exist"
+            raise Refusal("InvalidGroup.NotFound", message)
+        if group.name == "default":
+            raise Refusal("CannotDelete", f'the specified group: "{group.id}" name: "default"')
+        uses = [eni for eni in backend.enis.values() if group in eni.group_set]
+        others = [
+            other
+            for groups in backend.groups.values()
+            for other in groups.values()
+            if other is not group
+            for rule in (*other.ingress_rules, *other.egress_rules)
+            if (rule.source_group or {}).get("GroupId") == group.id
+        ]
+        if uses or others:
+            raise Refusal("DependencyViolation", f"resource {group.id} has a dependent object")
+        return ON_TO_MOTO
+
+    def console(self, call: Call) -> Any:
+        """Answer what the machine printed, when there is one."""
+        instance = self._machines.get(call.params["InstanceId"])
+        hypervisor = self._world.hypervisor
+        output = hypervisor.console(instance.id) if hypervisor else b""
+        encoded = base64.b64encode(output).decode()
+        now = datetime.now(UTC)
+        return {"InstanceId": instance.id, "Timestamp": now, "Output": encoded}
+
+    def images(self, call: Call) -> Any:
+        images.publish(call.region)
+        return ON_TO_MOTO
+
+    def look(self, call: Call) -> Any:
+        """Let a while pass, and moto answer."""
+        self._machines.look()
+        self._check_known(call.region, call.params.get("InstanceIds", []))
+        return ON_TO_MOTO
+
+    def _check_known(self, region: str, named: list[str]) -> None:
+        known = {each.id: each for each in self._machines.all() if each.region_name == region}
+        missing = [each for each in named if not self._is_known(known.get(each))]
+        if missing:
+            some = f"The instance IDs '{', '.join(missing)}' do not exist"
+            one = f"The instance ID '{missing[0]}' does not exist"
+            raise Refusal("InvalidInstanceID.NotFound", some if len(missing) > 1 else one)
+
+    def _is_known(self, instance: Instance | None) -> bool:
+        return instance is not None and self._machines.is_seen(instance.id)
+
+
+def _digest(params: dict[str, Any]) -> str:
+    kept = {name: value for name, value in params.items() if name not in {"ClientToken", "DryRun"}}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
