@@ -46,7 +46,7 @@ def submit(
     if dry_run:
         show(loaded, plan, as_json=as_json, requests=False)
         return
-    store = open_store(loaded.spec.store or session.home.store_url)
+    store = open_store(loaded.spec.store or compute.store(plan.offer) or session.home.store_url)
     store.create()
     stores.remember(session.home, store.url)  # only what can be one
     for passed_over in plan.passed_over:

@@ -101,6 +101,10 @@ class Catalog:
         ]
         return sorted(found, key=lambda each: each.cheapest)
 
+    def find(self, instance_type: str) -> Listing | None:
+        """Return a type by its name."""
+        return next((each for each in self.listings if each.instance_type == instance_type), None)
+
     def _suits(self, listing: Listing, machine: Machine) -> bool:
         wanted = machine.accelerator
         if machine.instance_type and machine.instance_type != listing.instance_type:

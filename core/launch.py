@@ -122,6 +122,7 @@ class Launcher:
                 launch=launch.number,
                 offer=number,
                 zone=launch.zone,
+                launched_at=now.launched_at if now.launch == launch.number else status.now(),
             )
 
         found = status.change(self.store, self.job.id, asking)
@@ -131,7 +132,8 @@ class Launcher:
 
     def _in_zone(self, now: Status, offer: Offer) -> None:
         """Ask for the machines, and wait until there are some, or clearly none."""
-        launch = Launch(self.job, offer, now.launch, now.zone, now.attempt, self.secrets)
+        at = now.launched_at or now.created_at
+        launch = Launch(self.job, offer, now.launch, now.zone, now.attempt, at, self.secrets)
         machines = self.compute.launch(launch)
         deadline = self.clock() + MACHINES_TIMEOUT_S
         while not machines:

@@ -19,20 +19,27 @@ from llmcloud.core.digests import digests
 from llmcloud.core.errors import Problem, SpecError
 from llmcloud.core.ignore import walk
 from llmcloud.core.transfer.errors import changed
+from llmcloud.runtime.bundle import FOLDER
 from llmcloud.runtime.digests import READ_BYTES, file_mark, link_mark, tree_digest
 from llmcloud.runtime.errors import Failure, NotFound, PermissionDenied
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llmcloud.core.ignore import WalkEntry
 
 LEVEL = 3  # of zstd: 300 MB/s on one core; two would take 60 MB more
 CHUNK_BYTES = 1 << 20
 EXECUTABLE = 0o111
+FASTEST = 1  # of deflate: it is done at each submit
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 MB = 10**6
-MAIN = b"import sys\nfrom llmcloud.runtime.node import main\nsys.exit(main())\n"
+MAIN = b"""import sys
+from llmcloud.runtime.bundle import open_libraries
+open_libraries(sys.path[0])
+from llmcloud.runtime.node import main
+sys.exit(main())
+"""
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,11 @@ def look(folder: Path, exclude: Sequence[str], max_bytes: int) -> Archive:
     return Archive(tuple(members), tree_digest(marks), tuple(warnings))
 
 
-def pack_runtime(target: Path) -> str:
-    """Write the node's runtime as a zip that Python runs, and return its digest."""
+def pack_runtime(target: Path, libraries: Iterable[tuple[str, bytes]] = ()) -> str:
+    """Write the node's runtime as a zip that Python runs, and return its digest.
+
+    `libraries` are names and contents of what the node shall be able to import beside it.
+    """
     root = Path(__file__).resolve().parent.parent / "runtime"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as bundle:
         _write(bundle, "__main__.py", MAIN)
@@ -125,6 +135,9 @@ def pack_runtime(target: Path) -> str:
         for path in sorted(root.rglob("*.py")):
             name = "llmcloud/runtime/" + path.relative_to(root).as_posix()
             _write(bundle, name, path.read_bytes())
+        for name, data in libraries:
+            info = zipfile.ZipInfo(FOLDER + name, EPOCH)
+            bundle.writestr(info, data, zipfile.ZIP_DEFLATED, FASTEST)
     return hashlib.sha256(target.read_bytes()).hexdigest()
 
 

@@ -29,6 +29,7 @@ class Offer:
     accelerator: str | None = None
     accelerators: int = 0
     spot: bool = False
+    architecture: str = ""  # of nodes that are other machines: x86_64 or arm64
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Launch:
-    """One request for all machines of a job; `secrets` are values by name."""
+    """One request for all machines of a job, first made `at`; `secrets` are values by name."""
 
     job: Job
     offer: Offer
     number: int
     zone: str | None = None
     attempt: int = 1
+    at: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -141,8 +143,11 @@ class Compute(ABC):
     def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:
         """Return the exact calls that launch would make; needs no network."""
 
-    def store_url(self) -> str | None:
-        """Return the store of jobs that name none; None for the one of this machine."""
+    def store(self, offer: Offer) -> str | None:  # noqa: ARG002
+        """Return the URL of the store of jobs that name none; None for the one of this machine.
+
+        It is made when it is missing.
+        """
         return None
 
     def zones(self, job: Job, offer: Offer) -> list[str | None]:  # noqa: ARG002

@@ -56,6 +56,7 @@ def run(
             launch=now.launch + 1,
             offer=0,
             zone=None,
+            launched_at=status.now(),
             started_at=None,
             ended_at=None,
             exit_code=None,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core import job as jobs
-from llmcloud.core import package, stage
+from llmcloud.core import libraries, package, stage
 from llmcloud.core.errors import SpecError
 from llmcloud.core.job import Job
 from llmcloud.core.launch import Launcher
@@ -111,7 +111,9 @@ def _prepare(submission: Submission, scratch: Path) -> _Prepared:
     for warning in (*archive.warnings, *(w for tree in trees for w in tree.warnings)):
         submission.tell(f"warning: {warning}")
     runtime = scratch / "runtime.pyz"
-    return _Prepared(archive, runtime, package.pack_runtime(runtime), trees)
+    architecture = submission.plan.offer.architecture
+    brought = libraries.files(architecture) if architecture else ()
+    return _Prepared(archive, runtime, package.pack_runtime(runtime, brought), trees)
 
 
 def _write_down(submission: Submission, prepared: _Prepared) -> Job:

@@ -68,9 +68,7 @@ def intend(
     number = len(entries) + 1
     while True:
         key = layout.journal(job, number, kind, name)
-        entry = Resource(
-            key, kind, name, provider, Stage.INTENT, status.now(), region, launch
-        )
+        entry = Resource(key, kind, name, provider, Stage.INTENT, status.now(), region, launch)
         try:
             store.put(key, _to_json(entry), if_absent=True)
         except Conflict:

@@ -8,6 +8,8 @@
     jobs/ID/job.json                        the job as submitted; written once
     jobs/ID/status.json                     the state machine; conditional writes only
     jobs/ID/journal/NNNN-KIND-NAME.json     intent, created, deleted: one a cloud resource
+    jobs/ID/seats/RANK.json                 which machine is this node, where machines come and go
+    jobs/ID/boot/MACHINE.log                why a machine could not start its node
     jobs/ID/nodes/ATTEMPT/RANK.json         a node's heartbeat, address and end
     jobs/ID/logs/ATTEMPT/RANK/SEQ           segments that only grow
     jobs/ID/metrics/ATTEMPT/RANK/SEQ        JSON lines, segments that only grow
@@ -96,6 +98,21 @@ def node(job_id: str, attempt: int, rank: int) -> str:
 def nodes(job_id: str, attempt: int) -> str:
     """Return the prefix of an attempt's heartbeats."""
     return f"jobs/{job_id}/nodes/{attempt:0{ATTEMPT_DIGITS}d}/"
+
+
+def seat(job_id: str, rank: int) -> str:
+    """Return the key of the place that a machine takes as a node."""
+    return f"jobs/{job_id}/seats/{rank:0{RANK_DIGITS}d}.json"
+
+
+def boots(job_id: str) -> str:
+    """Return the prefix of what machines say that could not start their node."""
+    return f"jobs/{job_id}/boot/"
+
+
+def secrets(job_id: str) -> str:
+    """Return the path of a job's secrets in a cloud's secret store."""
+    return f"/llmcloud/{job_id}"
 
 
 def stream(job_id: str, kind: str, attempt: int, rank: int) -> str:

@@ -1,6 +1,8 @@
 """The program that a node runs: attempts, one after another, until the job has ended.
 
 python -m llmcloud.runtime.node --store URL --job ID --rank N --work DIR --environments DIR
+
+On a rented machine `--machine CLOUD` stands for what that cloud tells it: its rank, its address.
 """
 
 from __future__ import annotations
@@ -18,19 +20,23 @@ from typing import TYPE_CHECKING
 
 from llmcloud.runtime import heartbeat, layout, process, status, telemetry, verdict
 from llmcloud.runtime.attempt import Attempt
-from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.errors import Failure, Unavailable
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
+from llmcloud.runtime.machines import KINDS, open_machine
 from llmcloud.runtime.seat import Seat
 from llmcloud.runtime.status import State
 from llmcloud.runtime.store import open_store
 from llmcloud.runtime.supervise import Reason, Stop
 from llmcloud.runtime.task import Task
+from llmcloud.runtime.tenancy import Tenancy
 from llmcloud.runtime.watch import Peers, Watched
 
 if TYPE_CHECKING:
     from llmcloud.runtime.status import Status
+    from llmcloud.runtime.store import ObjectStore
 
 POLL_S = 0.2
+LEADERLESS_S = 1800.0  # how long a node waits for word from node 0, or the one that replaces it
 PREEMPTED = "node 0 was preempted"
 
 
@@ -39,15 +45,36 @@ def main(argv: list[str] | None = None) -> int:
     options = _parse(argv)
     process.become_subreaper()
     try:
-        node = Node(_seat(options))
-        signal.signal(signal.SIGTERM, lambda *_: node.terminate())
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        node.run()
+        _take_part(options)
     except (Failure, OSError) as failure:
         print(f"{status.now()} {failure}", file=sys.stderr, flush=True)  # noqa: T201
         return Failure.exit_code
     return 0
+
+
+def _take_part(options: argparse.Namespace) -> None:
+    store = open_store(options.store)
+    document = json.loads(store.get(layout.job_document(options.job)).data)
+    task = Task.from_json(json.dumps(document["task"]).encode())
+    if not options.machine:
+        _run(Node(_seat(options, store, task)))
+        return
+    machine = open_machine(options)
+    options.rank, options.host = machine.rank(store, task), machine.host
+    tenancy = Tenancy(machine, store, task)
+    if options.rank < task.nodes:
+        os.environ.update(machine.secrets(task))
+        node = Node(_seat(options, store, task))
+        with dataclasses.replace(tenancy, leave=node.terminate):
+            _run(node)
+    tenancy.end(options.rank)
+
+
+def _run(node: Node) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: node.terminate())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    node.run()
 
 
 class Node:
@@ -118,10 +145,16 @@ class Node:
         if self._seat.rank == 0:
             self._decide(attempt, ending)
             return
+        since_s, before = time.monotonic(), None
         while not self._terminated and self._seat.parent in {None, os.getppid()}:
             now = self._status()
             if now.attempt != attempt or now.state.is_final:
                 return
+            first = heartbeat.read(self._seat.store, self._seat.task.job, attempt, 0)
+            if first != before:
+                since_s, before = time.monotonic(), first
+            if time.monotonic() - since_s > LEADERLESS_S:
+                raise Unavailable("Node 0 has not been heard of for long: this one gives up.")
             time.sleep(POLL_S)
 
     def _decide(self, attempt: int, own: Heartbeat) -> None:
@@ -155,18 +188,19 @@ def _ending(beat: Heartbeat | None, rank: int, seat: Seat) -> Heartbeat:
     return beat
 
 
-def _seat(options: argparse.Namespace) -> Seat:
-    store = open_store(options.store)
-    document = json.loads(store.get(layout.job_document(options.job)).data)
+def _seat(options: argparse.Namespace, store: ObjectStore, task: Task) -> Seat:
+    expires_at_s = options.expires_at
+    if options.expires_epoch is not None:
+        expires_at_s = time.monotonic() + options.expires_epoch - time.time()
     return Seat(
         store=store,
-        task=Task.from_json(json.dumps(document["task"]).encode()),
+        task=task,
         rank=options.rank,
         work=Path(options.work).absolute(),
         environments=Path(options.environments).absolute(),
         host=options.host,
         incarnation=uuid.uuid4().hex,
-        expires_at_s=options.expires_at,
+        expires_at_s=expires_at_s,
         parent=options.parent,
     )
 
@@ -175,11 +209,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="llmcloud-node")
     parser.add_argument("--store", required=True, help="URL of the store the job lies in")
     parser.add_argument("--job", required=True)
-    parser.add_argument("--rank", type=int, required=True)
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--rank", type=int)
+    who.add_argument("--machine", choices=KINDS, help="the cloud that this machine is of")
+    parser.add_argument("--group", help="what brings machines back that are taken away")
     parser.add_argument("--work", required=True, help="folder of this node's own")
     parser.add_argument("--environments", required=True, help="where virtual environments are kept")
     parser.add_argument("--host", default="127.0.0.1", help="address that the other nodes reach")
     parser.add_argument("--expires-at", type=float, help="end, on this machine's monotonic clock")
+    parser.add_argument("--expires-epoch", type=float, help="end, in seconds since the epoch")
     parser.add_argument("--parent", type=int, help="end without this process: it keeps the node")
     return parser.parse_args(argv)
 

@@ -75,6 +75,7 @@ class Status:
     launch: int = 0
     offer: int = 0
     zone: str | None = None
+    launched_at: str | None = None
 
     def may_become(self, other: Status) -> bool:
         """Tell whether `other` is later: a later state never gives way to an earlier one."""
@@ -112,7 +113,7 @@ def _check(found: Status) -> None:
     epoch_s(found.created_at)
     if found.exit_code is not None:
         operator.index(found.exit_code)
-    for time in (found.started_at, found.ended_at):
+    for time in (found.started_at, found.ended_at, found.launched_at):
         if time is not None:
             epoch_s(time)
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from llmcloud.core.short_way import ShortWay
 from llmcloud.core.transfer.crc32c import base64_of
-from llmcloud.providers.aws.signature import signed
+from llmcloud.runtime.aws_signature import Scope, signed
 
 if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
@@ -20,7 +20,7 @@ class Direct(ShortWay):
 
     def __init__(self, account: Account, url: str, region: str) -> None:
         super().__init__(url, account.authority, account.waits)
-        self._region, self._provide = region, account.provider()
+        self._scope, self._provide = Scope(region), account.provider()
 
     def head(self, key: str) -> dict[str, str] | None:
         """Return the headers of an object, those of its digest among them."""
@@ -35,4 +35,4 @@ class Direct(ShortWay):
         return answer.headers["etag"] if answer else None
 
     def authorized(self, request: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
-        return request, signed(request, self.host.name, headers, self._provide(), self._region)
+        return request, signed(request, self.host.name, headers, self._provide(), self._scope)

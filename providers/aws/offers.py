@@ -93,6 +93,7 @@ def _offer(service: str, listing: Listing, region: str, *, spot: bool) -> Offer:
         accelerator=listing.accelerator,
         accelerators=listing.accelerators,
         spot=spot,
+        architecture=listing.architecture,
     )
 
 

@@ -35,7 +35,7 @@ class ComputeRig:
 
     def launch(self, job: Job) -> list[Machine]:
         """Ask for a job's machines."""
-        return self.compute.launch(Launch(job, job.offers[0], 1))
+        return self.compute.launch(Launch(job, job.offers[0], 1, at=job.created_at))
 
     def place(self, job: Job) -> Place:
         """Return where a job's machines are."""

@@ -12,7 +12,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmcloud.providers.aws.signature import signed
+from llmcloud.runtime.aws_signature import Scope, signed
 
 if TYPE_CHECKING:
     from obstore.store import S3Credential
@@ -33,14 +33,14 @@ def test_the_sdk_signs_alike(
 ) -> None:
     keys: S3Credential = {"access_key_id": "AKID", "secret_access_key": secret, "token": token}
     path = "/" + quote(key, safe="/~")
-    ours = signed(f"PUT\n{path}\n{query}", HOST, headers, keys, "eu-west-1")
+    ours = signed(f"PUT\n{path}\n{query}", HOST, headers, keys, Scope("eu-west-1"))
     assert ours["authorization"] == _sdks(path, query, headers | ours, keys)
 
 
 @pytest.mark.parametrize("region", ["us-east-1", "eu-west-1"])
 def test_each_region_has_its_own(region: str) -> None:
     keys: S3Credential = {"access_key_id": "AKID", "secret_access_key": "secret"}
-    assert f"/{region}/s3/" in signed("GET\n/a\n", HOST, {}, keys, region)["authorization"]
+    assert f"/{region}/s3/" in signed("GET\n/a\n", HOST, {}, keys, Scope(region))["authorization"]
 
 
 def _sdks(path: str, query: str, headers: dict[str, str], keys: Any) -> str:

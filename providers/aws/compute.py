@@ -1,0 +1,128 @@
+"""The provider `aws`: EC2 machines of a job's own, or SageMaker's training jobs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar
+
+from llmcloud.core.errors import Problem
+from llmcloud.core.job import Job
+from llmcloud.core.provider import Compute, Finding, Launch, Request
+from llmcloud.core.spec.task import task_of
+from llmcloud.providers.aws import leftovers, machine_images, offers, store
+from llmcloud.providers.aws.credentials import Account
+from llmcloud.providers.aws.identity import Identity
+from llmcloud.providers.aws.machines import Machines
+from llmcloud.runtime import status
+
+if TYPE_CHECKING:
+    from llmcloud.core.home import Home
+    from llmcloud.core.provider import Leftover, Machine, Offer, Place
+    from llmcloud.core.spec.models import JobSpec
+
+LAUNCHERS = ("none", "torchrun", "tensorflow")
+MANAGED = "managed"
+
+
+def make(home: Home) -> Compute:
+    """Return the provider; what the registry calls."""
+    return Aws(home)
+
+
+class Aws(Compute):
+    """Machines and training jobs of one AWS account."""
+
+    name: ClassVar[str] = "aws"
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._account = Account()
+        self._identity = Identity(self._account)
+        self._made_at = status.now()
+
+    @cached_property
+    def _machines(self) -> Machines:
+        return Machines(self._account, self._identity)
+
+    def refusals(self, spec: JobSpec) -> list[Problem]:
+        asked = [
+            ("launcher", spec.launcher.name not in LAUNCHERS, f"it has {', '.join(LAUNCHERS)}"),
+            ("store", not (spec.store or "s3://").startswith("s3://"), "its machines reach S3"),
+        ]
+        for number, source in enumerate(spec.data):
+            scheme = source.source.partition("://")[0] if "://" in source.source else ""
+            key = f"data.{number}"
+            asked.append((f"{key}.source", scheme not in {"", "s3"}, "its machines reach S3"))
+            is_mount = source.mode == "mount" and spec.service != MANAGED
+            asked.append((f"{key}.mode", is_mount, "its machines copy what they train on"))
+        for group in spec.machine_groups():
+            if group.machine.image and spec.service != MANAGED:
+                why = machine_images.refusal(group.machine.image)
+                asked.append((f"{group.path}.image", bool(why), why or ""))
+        return [
+            Problem(key, f"the provider aws can't honour this: {why}", hint=f"--set {key}=null")
+            for key, is_asked, why in asked
+            if is_asked
+        ]
+
+    def offers(self, spec: JobSpec) -> list[Offer]:
+        return offers.offers(spec)
+
+    def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:
+        launch = self._planned(job, spec, offer)
+        asked = self._machines.requests(launch, spec)
+        return [Request("ec2", "RunInstances", {"region": offer.region}, asked)]
+
+    def store(self, offer: Offer) -> str:
+        return store.default(self._account, self._identity, offer.region or self._account.region)
+
+    def zones(self, job: Job, offer: Offer) -> list[str | None]:  # noqa: ARG002
+        return self._machines.zones(offer)
+
+    def launch(self, launch: Launch) -> list[Machine]:
+        spec = _spec(launch.job)
+        region = store.region(self._account, launch.job.store)
+        return self._machines.launch(launch, spec, region)
+
+    def describe(self, place: Place) -> list[Machine]:
+        return self._machines.describe(place)
+
+    def delete(self, place: Place) -> bool:
+        if not self._machines.delete(place):
+            return False
+        self._identity.delete(place.job)
+        return True
+
+    def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
+        return leftovers.find(self._account, self._identity, live, stores)
+
+    def remove(self, leftover: Leftover) -> None:
+        leftovers.remove(self._account, self._identity, leftover)
+
+    def check(self) -> list[Finding]:
+        caller = self._identity.caller
+        return [Finding("identity", True, f"{caller.arn} ({self._account.region})")]
+
+    def _planned(self, job: str, spec: JobSpec, offer: Offer) -> Launch:
+        """Return a launch as it will be, but for what is not known before a submit."""
+        planned = Job(
+            id=job,
+            name=spec.name,
+            provider=self.name,
+            service=spec.service,
+            region=offer.region,
+            store=spec.store or f"s3://llmcloud-account-{offer.region}",
+            created_at=self._made_at,
+            spec={"labels": dict(spec.labels)},
+            spec_digest="(of the job file)",
+            plan={},
+            task=task_of(spec, job=job, code=None, data=()),
+            runtime="(its digest)",
+        )
+        return Launch(planned, offer, 1, at=self._made_at)
+
+
+def _spec(job: Job) -> JobSpec:
+    from llmcloud.core.spec.models import JobSpec
+
+    return JobSpec.model_validate(job.spec)

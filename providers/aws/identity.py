@@ -1,0 +1,283 @@
+"""Who submits, and what the machines of a job may do: a role of the job's own, for it alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws import names
+from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.runtime import layout
+from llmcloud.runtime.errors import NotFound, PermissionDenied
+from llmcloud.runtime.store import bucket_of, split_bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from llmcloud.core.job import Job
+    from llmcloud.providers.aws.credentials import Account
+
+SHARED_ROLE = "llmcloud-node"  # that an administrator has made, where jobs may make none
+POLICY = "llmcloud-job"
+SERVICES = ("ec2.amazonaws.com", "sagemaker.amazonaws.com")
+READ = ("s3:GetObject",)
+WRITE = (
+    *READ,
+    "s3:PutObject",
+    "s3:PutObjectTagging",
+    "s3:DeleteObject",
+    "s3:AbortMultipartUpload",
+)
+GROUP_ACTIONS = (
+    "autoscaling:DeleteAutoScalingGroup",
+    "autoscaling:TerminateInstanceInAutoScalingGroup",
+)
+LOG_ACTIONS = (
+    "logs:CreateLogGroup",
+    "logs:CreateLogStream",
+    "logs:DescribeLogStreams",
+    "logs:PutLogEvents",
+)
+NEW_S = 120.0  # for a new role to be known everywhere in AWS
+ABSENT, THERE = "NoSuchEntity", "EntityAlreadyExists"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Whom the credentials found here belong to."""
+
+    account: str
+    arn: str
+
+    @property
+    def partition(self) -> str:
+        """Return the part of AWS that the account is of: aws, aws-cn or aws-us-gov."""
+        return self.arn.split(":")[1]
+
+
+class Identity:
+    """The roles of jobs, in IAM."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    @cached_property
+    def caller(self) -> Caller:
+        """Return who we are."""
+        with translated("AWS, who we are"):
+            said = self._account.client_of("sts").get_caller_identity()
+            return Caller(said["Account"], said["Arn"])
+
+    def role(self, job: Job, tags: Mapping[str, str]) -> str:
+        """Return the name of the role that a job's machines have; made when it is missing.
+
+        PermissionDenied, with what an administrator has to run, where it may not be made.
+        """
+        name = names.of_job(job.id)
+        policy = json.dumps(node_policy(job, self.caller))
+        try:
+            with translated(f"role {name}"):
+                self._find_or_make(
+                    lambda: self._iam.create_role(
+                        RoleName=name,
+                        AssumeRolePolicyDocument=json.dumps(trust()),
+                        Description="What the machines of one job may do",
+                        Tags=names.as_list(tags),
+                    )
+                )
+                self._iam.put_role_policy(RoleName=name, PolicyName=POLICY, PolicyDocument=policy)
+        except PermissionDenied as failure:
+            if self._is_there(SHARED_ROLE):
+                return SHARED_ROLE
+            raise _ask_for_role(failure, self.caller, job) from failure
+        return name
+
+    def profile(self, job: Job, tags: Mapping[str, str]) -> str:
+        """Return the name of the instance profile that gives machines the job's role."""
+        name = self.role(job, tags)
+        if name == SHARED_ROLE:
+            return name
+        with translated(f"instance profile {name}"):
+            self._find_or_make(
+                lambda: self._iam.create_instance_profile(
+                    InstanceProfileName=name, Tags=names.as_list(tags)
+                )
+            )
+            found = self._iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            if not found["Roles"]:
+                self._iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        return name
+
+    def role_arn(self, name: str) -> str:
+        """Return the ARN of a role of ours."""
+        return f"arn:{self.caller.partition}:iam::{self.caller.account}:role/{name}"
+
+    def is_new(self, profile: str) -> bool:
+        """Tell whether a profile was made so lately that not all of AWS may know it."""
+        with translated(f"instance profile {profile}"):
+            found = self._iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
+        age_s: float = (datetime.now(UTC) - found["CreateDate"]).total_seconds()
+        return age_s < NEW_S
+
+    def delete(self, job: str) -> None:
+        """Delete a job's role and profile; what is absent is deleted already."""
+        name = names.of_job(job)
+        steps: list[Callable[[], Any]] = [
+            lambda: self._iam.remove_role_from_instance_profile(
+                InstanceProfileName=name, RoleName=name
+            ),
+            lambda: self._iam.delete_instance_profile(InstanceProfileName=name),
+            lambda: self._iam.delete_role_policy(RoleName=name, PolicyName=POLICY),
+            lambda: self._iam.delete_role(RoleName=name),
+        ]
+        for step in steps:
+            self._unless_absent(f"role {name}", step)
+
+    def of_jobs(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the jobs that have a role of ours, with its tags."""
+        with translated("the roles of the account"):
+            for page in self._iam.get_paginator("list_roles").paginate():
+                for role in page["Roles"]:
+                    name = role["RoleName"]
+                    if name.startswith(names.PREFIX) and name != SHARED_ROLE:
+                        said = self._iam.list_role_tags(RoleName=name)["Tags"]
+                        yield names.job_of(name), names.as_dict(said)
+
+    @property
+    def _iam(self) -> Any:
+        return self._account.client_of("iam")
+
+    def _is_there(self, role: str) -> bool:
+        try:
+            with translated(f"role {role}"):
+                self._iam.get_role(RoleName=role)
+        except (NotFound, PermissionDenied):
+            return False
+        return True
+
+    def _find_or_make(self, make: Callable[[], Any]) -> None:
+        from botocore.exceptions import ClientError
+
+        try:
+            make()
+        except ClientError as error:
+            if code_of(error) != THERE:
+                raise
+
+    def _unless_absent(self, where: str, step: Callable[[], Any]) -> None:
+        from botocore.exceptions import ClientError
+
+        with translated(where):
+            try:
+                step()
+            except ClientError as error:
+                if code_of(error) != ABSENT:
+                    raise
+
+
+def trust() -> dict[str, Any]:
+    """Return who may take on a job's role: machines and training jobs."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": list(SERVICES)},
+                "Action": "sts:AssumeRole",
+            }
+        ],
+    }
+
+
+def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
+    """Return what the machines of one job may do: its prefix, its code, its data, its secrets."""
+    bucket = _bucket(job.store)
+    task = job.task
+    staged = [layout.runtime(job.runtime)]
+    staged += [layout.code(task.code)] if task.code else []
+    trees = [each.source for each in task.data if "://" not in each.source]
+    own = layout.job(job.id)
+    statements = [
+        _on_objects(caller, bucket, WRITE, [f"{own}*"]),
+        _on_objects(caller, bucket, READ, [*staged, *(f"{each}*" for each in trees)]),
+        _listing(caller, bucket, [f"{own}*", *(f"{each}*" for each in trees)]),
+    ]
+    for source in (each.source for each in task.data if each.source.startswith("s3://")):
+        other, key = split_bucket("s3", source.removeprefix("s3://"))
+        statements += [
+            _on_objects(caller, other, READ, [f"{key}*"]),
+            _listing(caller, other, [f"{key}*"]),
+        ]
+    account = f"{caller.partition}:{{}}:*:{caller.account}"
+    parameters = f"arn:{account.format('ssm')}:parameter{layout.secrets(job.id)}"
+    if task.secrets:
+        statements.append(
+            _allow(["ssm:GetParametersByPath"], [parameters, f"{parameters}/*"]),
+        )
+    group = f"arn:{account.format('autoscaling')}:autoScalingGroup:*:autoScalingGroupName"
+    statements.append(_allow(GROUP_ACTIONS, [f"{group}/{names.of_job(job.id)}"]))
+    if job.service == "managed":
+        logs = f"arn:{account.format('logs')}:log-group:/aws/sagemaker/*"
+        statements.append(_allow(LOG_ACTIONS, [logs]))
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:
+    """Return what the one role for all jobs of a store has to be allowed."""
+    account = f"{caller.partition}:{{}}:*:{caller.account}"
+    group = f"arn:{account.format('autoscaling')}:autoScalingGroup:*:autoScalingGroupName"
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            _on_objects(caller, bucket, WRITE, ["jobs/*"]),
+            _on_objects(caller, bucket, READ, ["code/*", "data/*"]),
+            _listing(caller, bucket, ["jobs/*", "data/*"]),
+            _allow(
+                ["ssm:GetParametersByPath"], [f"arn:{account.format('ssm')}:parameter/llmcloud/*"]
+            ),
+            _allow(GROUP_ACTIONS, [f"{group}/{names.PREFIX}*"]),
+        ],
+    }
+
+
+def _ask_for_role(failure: PermissionDenied, caller: Caller, job: Job) -> PermissionDenied:
+    policy = json.dumps(shared_policy(_bucket(job.store), caller))
+    role, profile = f"--role-name {SHARED_ROLE}", f"--instance-profile-name {SHARED_ROLE}"
+    commands = [
+        f"aws iam create-role {role} --assume-role-policy-document '{json.dumps(trust())}'",
+        f"aws iam put-role-policy {role} --policy-name {POLICY} --policy-document '{policy}'",
+        f"aws iam create-instance-profile {profile}",
+        f"aws iam add-role-to-instance-profile {profile} {role}",
+    ]
+    return PermissionDenied(
+        f"The job's machines need a role, which you may not make. {failure.what}",
+        where=failure.where,
+        fix="Have an administrator run this once; all jobs will use it:\n" + "\n".join(commands),
+    )
+
+
+def _bucket(store_url: str) -> str:
+    found = bucket_of(store_url)
+    if not found or found[0] != "s3":
+        raise NotFound(f"{store_url} is no bucket of S3.")
+    return found[1]
+
+
+def _on_objects(
+    caller: Caller, bucket: str, actions: tuple[str, ...], keys: list[str]
+) -> dict[str, Any]:
+    return _allow(actions, [f"arn:{caller.partition}:s3:::{bucket}/{key}" for key in keys])
+
+
+def _listing(caller: Caller, bucket: str, prefixes: list[str]) -> dict[str, Any]:
+    return {
+        **_allow(["s3:ListBucket"], [f"arn:{caller.partition}:s3:::{bucket}"]),
+        "Condition": {"StringLike": {"s3:prefix": prefixes}},
+    }
+
+
+def _allow(actions: tuple[str, ...] | list[str], resources: list[str]) -> dict[str, Any]:
+    return {"Effect": "Allow", "Action": list(actions), "Resource": resources}

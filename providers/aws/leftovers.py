@@ -1,0 +1,90 @@
+"""What jobs have left behind in an account: found by its tags, in every region it has."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.core.provider import Leftover, Place
+from llmcloud.providers.aws import names
+from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws.machines import Machines
+from llmcloud.runtime.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from llmcloud.providers.aws.credentials import Account
+    from llmcloud.providers.aws.identity import Identity
+
+AT_ONCE = 16
+ROLE = "role"
+OURS = [{"Name": "tag-key", "Values": [names.JOB]}]
+ENDED = {"terminated", "shutting-down"}
+
+
+def find(
+    account: Account, identity: Identity, live: frozenset[str], stores: frozenset[str]
+) -> list[Leftover]:
+    """Return what jobs of `stores` that are not live have, in every region."""
+
+    def is_left(tags: Mapping[str, str]) -> bool:
+        return tags.get(names.STORE) in stores and tags.get(names.JOB) not in live
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        regions = _regions(account)
+        by_region = list(pool.map(lambda region: list(_in_region(account, region)), regions))
+    found = [leftover for each in by_region for leftover, tags in each if is_left(tags)]
+    roles = [
+        Leftover(ROLE, names.of_job(job), job, "a role and its instance profile")
+        for job, tags in identity.of_jobs()
+        if is_left(tags)
+    ]
+    return [*found, *roles]
+
+
+def remove(account: Account, identity: Identity, leftover: Leftover) -> None:
+    """Delete one leftover; Unavailable while something that is ending still uses it."""
+    if leftover.kind == ROLE:
+        identity.delete(leftover.job or "")
+        return
+    region = leftover.id.partition("/")[0]
+    place = Place(leftover.job or "", "vm", region, 0)
+    if not Machines(account, identity).delete(place):
+        raise Unavailable(
+            "The machines are ending; what they use can go when they are gone.",
+            where=leftover.id,
+            fix="llmcloud gc, in a minute.",
+        )
+
+
+def _regions(account: Account) -> list[str]:
+    with translated("the regions of the account"):
+        found = account.client_of("ec2").describe_regions()["Regions"]
+    return [each["RegionName"] for each in found]
+
+
+def _in_region(account: Account, region: str) -> Iterator[tuple[Leftover, dict[str, str]]]:
+    """Yield what bears a job's tag, and its tags; a machine first, as the rest can't go before."""
+    ec2 = account.client_of("ec2", region)
+    with translated(region):
+        for page in ec2.get_paginator("describe_instances").paginate(Filters=OURS):
+            for reservation in page["Reservations"]:
+                for each in reservation["Instances"]:
+                    state = each["State"]["Name"]
+                    if state not in ENDED:
+                        said = f"{each['InstanceType']}, {state}"
+                        yield _found(region, "machine", each["InstanceId"], each["Tags"], said)
+        for group in ec2.describe_security_groups(Filters=OURS)["SecurityGroups"]:
+            yield _found(region, "security group", group["GroupId"], group["Tags"])
+        for placement in ec2.describe_placement_groups(Filters=OURS)["PlacementGroups"]:
+            if placement["State"] != "deleted":
+                name = placement["GroupName"]
+                yield _found(region, "placement group", name, placement["Tags"])
+
+
+def _found(
+    region: str, kind: str, name: str, tags: list[dict[str, Any]], said: str = ""
+) -> tuple[Leftover, dict[str, str]]:
+    own = names.as_dict(tags)
+    return Leftover(kind, f"{region}/{name}", own.get(names.JOB), said), own

@@ -1,0 +1,65 @@
+"""What things of a job are called at AWS, and the tags that they bear."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.runtime import status
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.provider import Launch
+
+PREFIX = "llmcloud-"
+TAG = "llmcloud:"
+JOB, STORE, EXPIRES = f"{TAG}job", f"{TAG}store", f"{TAG}expires"
+NEVER = "never"
+EXPIRY_MARGIN_S = 900.0  # a job ends itself at its limit; its machine is ended a little later
+
+
+def of_job(job: str) -> str:
+    """Return the name of all that a job has one of: group, role, profile, template."""
+    return PREFIX + job
+
+
+def job_of(name: str) -> str:
+    """Return the job that a name of ours is of."""
+    return name.removeprefix(PREFIX)
+
+
+def expires_epoch_s(launch: Launch) -> float | None:
+    """Return when a job of this launch runs into its limit; None without one."""
+    limit_s = launch.job.task.max_duration_s
+    return None if limit_s is None else status.epoch_s(launch.at) + limit_s
+
+
+def tags(launch: Launch, owner: str) -> dict[str, str]:
+    """Return the tags of all that a launch makes."""
+    job, expires = launch.job, expires_epoch_s(launch)
+    labels: Mapping[str, str] = job.spec.get("labels") or {}
+    return {
+        **{name: str(value) for name, value in labels.items()},
+        "Name": of_job(job.id),
+        JOB: job.id,
+        f"{TAG}attempt": str(launch.attempt),
+        EXPIRES: NEVER if expires is None else status.rfc3339(expires + EXPIRY_MARGIN_S),
+        f"{TAG}owner": owner,
+        f"{TAG}spec": job.spec_digest,
+        STORE: job.store,
+    }
+
+
+def as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return tags as most services take them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def as_dict(tags: list[dict[str, Any]] | None) -> dict[str, str]:
+    """Return tags as most services give them, by their keys."""
+    return {each["Key"]: each["Value"] for each in tags or ()}
+
+
+def job_filter(job: str) -> list[dict[str, Any]]:
+    """Return what EC2 finds the things of a job by."""
+    return [{"Name": f"tag:{JOB}", "Values": [job]}]
