@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.buckets import OURS, BucketInfo, Buckets, BucketWish
 from llmcloud.providers.aws.bucket import S3Bucket
 from llmcloud.providers.aws.credentials import DEFAULT_REGION, Account
-from llmcloud.providers.aws.errors import code_of, failure, translated
+from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
 from llmcloud.providers.aws.settings import Settings, is_ours, seen
 from llmcloud.runtime.errors import Conflict, NotFound, PermissionDenied, StoreGone
 
@@ -81,6 +81,13 @@ class S3Buckets(Buckets):
                 "There is no such bucket.", where=f"s3://{name}", fix="llmcloud buckets list s3://"
             )
         return self._describe(name, region)
+
+    def describe_region(self, name: str) -> str:
+        """Return where a bucket lies; StoreGone where there is none."""
+        found = self._region(name)
+        if found is None:
+            raise StoreGone("There is no such bucket.", where=f"s3://{name}")
+        return found
 
     def delete(self, name: str) -> None:
         from botocore.exceptions import ClientError
@@ -204,4 +211,5 @@ class S3Buckets(Buckets):
                 Bucket=name, Delete={"Objects": batch, "Quiet": True}
             )
             for error in answer.get("Errors", ()):
-                raise failure(error["Code"], f"s3://{name}", error["Key"], "s3:DeleteObjectVersion")
+                refusal = Refusal(error["Code"], "s3:DeleteObjectVersion")
+                raise failure(refusal, f"s3://{name}", error["Key"])

@@ -24,7 +24,7 @@ from llmcloud.core.endpoint import (
     is_endpoint,
 )
 from llmcloud.providers.aws.codes import NO_CREDENTIALS_FIX
-from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws.errors import name_service, translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ class Account:
     def _session(self) -> Any:
         import botocore.session
 
-        return botocore.session.Session()
+        session = botocore.session.Session()
+        session.register("after-call", name_service)
+        return session
 
     def _configured(self, name: str) -> str:
         """Return what the user's profile says, if there is any."""

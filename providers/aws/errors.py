@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.meaning import NO_OBJECT, Meaning, asked_wait_s, by_class
-from llmcloud.providers.aws.codes import CLASSES, CODES, FAILED, REFUSED
+from llmcloud.providers.aws.codes import CLASSES, CLASSES_OF_S3, CODES, FAILED, REFUSED
+from llmcloud.providers.aws.permissions import needed_for
 from llmcloud.runtime.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -14,41 +16,100 @@ if TYPE_CHECKING:
 
     from llmcloud.runtime.errors import Failure
 
+S3 = "s3://"
+SAID = 300  # characters of what a service says
+ENCODED = "Encoded authorization failure message"  # what follows is long, and not for everyone
+SOME_QUOTA = "the quota: llmcloud doctor aws names it, asked about the accelerator"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is an error; `action` is what policies call the operation."""
+
+    code: str
+    action: str
+    service: str = "S3"
+    status: int = 0
+    message: str = ""
+
+    @classmethod
+    def of(cls, error: Any) -> Refusal:
+        """Return what an exception of the SDK's says."""
+        said = error.response.get("ResponseMetadata", {})
+        prefix = said.get("ServicePrefix", "s3")
+        return cls(
+            code=code_of(error),
+            action=needed_for(prefix, error.operation_name),
+            service=said.get("Service", "S3"),
+            status=said.get("HTTPStatusCode", 0),
+            message=str(error.response["Error"].get("Message") or ""),
+        )
+
+    @property
+    def said(self) -> str:
+        """Return the message as the end of a sentence, or nothing."""
+        words = " ".join(self.message.partition(ENCODED)[0].split()).rstrip(" .")
+        return f": {words[:SAID]}" if words else ""
+
 
 @contextlib.contextmanager
-def translated(url: str, key: str = "") -> Iterator[None]:
-    """Raise a Failure for whatever the SDK raises in the block, or an answer lacks."""
+def translated(where: str, key: str = "", quota: str = SOME_QUOTA) -> Iterator[None]:
+    """Raise a Failure for whatever the SDK raises in the block, or an answer lacks.
+
+    `where` names the bucket's URL (and `key` the object), or the region and what is asked for
+    there; `quota` is what to raise where that would help.
+    """
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
     try:
         yield
     except (BotoCoreError, ClientError, ResponseParserError, KeyError) as error:
-        raise translate(error, url, key) from error
+        raise translate(error, where, key, quota) from error
 
 
-def translate(error: Any, url: str, key: str = "") -> Failure:
+def translate(error: Any, where: str, key: str = "", quota: str = SOME_QUOTA) -> Failure:
     """Return the Failure that an exception of the SDK's stands for."""
     if response := getattr(error, "response", None):
-        said = response.get("ResponseMetadata", {})
-        status = said.get("HTTPStatusCode", 0)
-        made = failure(code_of(error), url, key, f"s3:{error.operation_name}", status)
-        made.asked_wait_s = asked_wait_s(said.get("HTTPHeaders", {}))
+        made = failure(Refusal.of(error), where, key, quota)
+        made.asked_wait_s = asked_wait_s(
+            response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        )
         return made
-    meaning = by_class(CLASSES, error) or Meaning(Unavailable, "The AWS SDK failed: {error}.")
-    return meaning.failure(url, key, code=type(error).__name__, error=str(error).rstrip("."))
+    is_s3 = where.startswith(S3)
+    meaning = (by_class(CLASSES_OF_S3, error) if is_s3 else None) or by_class(CLASSES, error)
+    meaning = meaning or Meaning(Unavailable, "The AWS SDK failed: {error}.")
+    said = " ".join(str(error).split()).rstrip(".")
+    service = "S3" if is_s3 else "AWS"
+    return meaning.failure(where, key, code=type(error).__name__, error=said, service=service)
 
 
-def failure(code: str, url: str, key: str, operation: str, status: int = 0) -> Failure:
+def failure(refusal: Refusal, where: str, key: str = "", quota: str = SOME_QUOTA) -> Failure:
     """Return the Failure that a code stands for, or else the status of its answer."""
+    code, status = refusal.code, refusal.status
     meaning = CODES.get(code) or CODES.get(str(status))
     if meaning is None and status == 404:
         meaning = NO_OBJECT
     elif meaning is None and 400 <= status < 500:
         meaning = REFUSED
-    return (meaning or FAILED).failure(url, key, code=code or status, operation=operation)
+    return (meaning or FAILED).failure(
+        where,
+        key,
+        code=code or status,
+        operation=refusal.action,
+        service=refusal.service,
+        said=refusal.said,
+        quota=quota,
+    )
 
 
 def code_of(error: Any) -> str:
     """Return the code of an answer of the service's."""
     return str(error.response["Error"].get("Code", ""))
+
+
+def name_service(parsed: dict[str, Any], model: Any, **_: object) -> None:
+    """Leave in an answer which service's it is: the SDK calls it, its exceptions don't tell."""
+    its = model.service_model
+    said = parsed.setdefault("ResponseMetadata", {})
+    said["Service"], said["ServicePrefix"] = its.service_id, its.signing_name
