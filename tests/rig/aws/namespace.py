@@ -219,7 +219,8 @@ class _Channel:
             except (BrokenPipeError, ConnectionResetError):
                 packet, fds = b"", []
         if not packet:
-            raise Unavailable(f"the namespaces ended: {self._process.communicate()[1].strip()}")
+            assert self._process.stderr is not None
+            raise Unavailable(f"the namespaces ended: {self._process.stderr.read().strip()}")
         reply = json.loads(packet)
         if "error" in reply:
             raise Unavailable(reply["error"])

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING
@@ -59,6 +60,8 @@ class Running:
         self._control = process.stdin
         self._lock = threading.Lock()
         self._scratch = scratch
+        for pipe in (process.stdin, process.stdout):
+            weakref.finalize(self, pipe.close)
 
     def signal(self, number: int) -> None:
         """Send a signal to the command (not to its children); nothing happens once it ended."""

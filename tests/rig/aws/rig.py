@@ -66,13 +66,13 @@ def up() -> Iterator[Rig]:
         storage = stack.enter_context(ministack(objects))
         machines = stack.enter_context(hypervisor.running(space))
         cloud = stack.enter_context(Cloud(Options(s3_url=storage.url)))
-        server = _Inside(space.listener(namespace.SERVICES, 443), cloud.answer, _context(space))
+        server = Inside(space.listener(namespace.SERVICES, 443), cloud.answer, tls_context(space))
         server.start()
         stack.callback(server.stop)
         yield Rig(space, cloud, machines)
 
 
-class _Inside(Server):
+class Inside(Server):
     """A server whose socket was opened in the namespace."""
 
     def __init__(
@@ -86,7 +86,7 @@ class _Inside(Server):
         self.socket = listener
 
 
-def _context(space: Namespace) -> ssl.SSLContext:
+def tls_context(space: Namespace) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(space.tls.server, space.tls.key)
     return context
