@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +125,11 @@ class Rig:
 def rig(emulators: Emulators, tmp_path: Path) -> Iterator[Rig]:
     s3_url = emulators.get("ministack").url
     s3 = sagemaker_s3.client(s3_url)
-    service = SageMaker(Means(s3, tmp_path, Bare(), grace_s=0.5), threading.RLock())
-    with Cloud(Options(s3_url=s3_url), [service.service]) as cloud:
+    service = SageMaker(Means(s3, tmp_path, Bare(), grace_s=0.5))
+    with Cloud(Options(s3_url=s3_url, services=[service.service])) as cloud:
         yield Rig(f"http://127.0.0.1:{cloud.port}", service, s3)
         service.stop_all()
-        assert not cloud.problems
+        assert not cloud.world.problems
 
 
 def code(error: pytest.ExceptionInfo[ClientError]) -> str:

@@ -15,10 +15,10 @@ from tests.rig.aws.sagemaker_run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
 
     from tests.rig.aws.call import Call
     from tests.rig.aws.sagemaker_run import Means
+    from tests.rig.aws.world import World
 
 PAGE = 10
 NOT_FOUND = Refusal("ValidationException", "Requested resource not found.")
@@ -33,13 +33,19 @@ class Controls:
 
 
 class SageMaker:
-    """The training jobs of an account in all regions; `lock` is held around moto."""
+    """The training jobs of an account in all regions."""
 
-    def __init__(self, means: Means, lock: AbstractContextManager[object]) -> None:
+    def __init__(self, means: Means) -> None:
         self.controls = Controls()
-        self._means, self._lock = means, lock
+        self._means = means
         self._jobs: dict[tuple[str, str], TrainingJob] = {}
         self._runs: dict[str, Run] = {}
+
+    def service(self, world: World) -> Service:
+        """Return the service of a new world, in which nobody has trained yet."""
+        self.stop_all()
+        self.controls, self._world = Controls(), world
+        self._jobs, self._runs = {}, {}
         operations = {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": self._describe,
@@ -50,7 +56,7 @@ class SageMaker:
             "ListTags": self._list_tags,
             "DeleteTags": self._delete_tags,
         }
-        self.service = Service(
+        return Service(
             "sagemaker",
             "api.sagemaker",
             {name: self._checked(name, run) for name, run in operations.items()},
@@ -113,7 +119,7 @@ class SageMaker:
                 "Please retry using a different ML instance type.",
             )
         elif self._means.executor:
-            run = self._runs[job.name] = Run(job, self._means, self._lock)
+            run = self._runs[job.name] = Run(job, self._means, self._world.lock)
             run.start()
         return {"TrainingJobArn": job.arn}
 

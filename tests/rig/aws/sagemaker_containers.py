@@ -39,8 +39,9 @@ class Overlays:
     The image is not pulled: this machine's root is what each of them holds.
     """
 
-    def __init__(self, space: Namespace, lock: AbstractContextManager[object]) -> None:
-        self._space, self._lock = space, lock
+    def __init__(self, space: Namespace) -> None:
+        self.lock: AbstractContextManager[object] = threading.RLock()  # held around moto
+        self._space = space
         self._roles: dict[str, str] = {}
         self._numbers = itertools.count(1)
 
@@ -86,7 +87,7 @@ class Overlays:
         """Return fresh credentials of the role that a path stands for."""
         if path not in self._roles:
             return None
-        with self._lock:
+        with self.lock:
             held = get_backend("sts")[ACCOUNT]["aws"].assume_role(
                 "us-east-1", "SageMaker", self._roles[path], "", VALID_S, ""
             )
