@@ -120,7 +120,9 @@ def test_a_refusal_of_the_kernel_is_the_reason(
         namespace.opened().__enter__()
 
 
-def test_kill_9_of_the_rig_leaves_nothing(eventually: Callable[[Callable[[], object]], None]) -> None:
+def test_kill_9_of_the_rig_leaves_nothing(
+    eventually: Callable[[Callable[[], object]], None],
+) -> None:
     """No process, no namespace; what its folder holds is removed by the next start."""
     if reason := namespace.unavailable():
         pytest.skip(reason)

@@ -65,7 +65,7 @@ def up() -> Iterator[Rig]:
         objects.mkdir()
         storage = stack.enter_context(ministack(objects))
         machines = stack.enter_context(hypervisor.running(space))
-        cloud = stack.enter_context(Cloud(Options(s3_url=storage.url)))
+        cloud = stack.enter_context(Cloud(Options(s3_url=storage.url, hypervisor=machines)))
         server = Inside(space.listener(namespace.SERVICES, 443), cloud.answer, tls_context(space))
         server.start()
         stack.callback(server.stop)

@@ -17,6 +17,7 @@ import names
 import syscalls
 
 PACKET_BYTES = 1 << 20
+MAC = "02:00:00:00:00:01"  # else it would be the lowest of its ports', and change as they go
 
 
 def main():
@@ -58,7 +59,8 @@ def connect(wanted):
     """Make a network that leads to the instances and to nowhere else."""
     bridge = wanted["bridge"]
     addresses = (wanted["services"], wanted["resolver"], wanted["metadata"])
-    lines = ["link set lo up", f"link add {bridge} type bridge", f"link set {bridge} up"]
+    lines = ["link set lo up", f"link add {bridge} address {MAC} type bridge"]
+    lines.append(f"link set {bridge} up")
     lines += [f"address add {each}/32 dev {bridge}" for each in addresses]
     lines += [f"route add {each} dev {bridge}" for each in wanted["routes"]]
     ip(lines)
