@@ -98,6 +98,7 @@ class Machines:
 
         where = self._prepare(launch, spec, boot.script(launch, bucket_region))
         asked = run_instances(launch, spec, where)
+        asked["UserData"] = where.user_data  # of this one request the SDK encodes it itself
         place = f"{launch.zone}, {launch.offer.instance_type}"
         region = _region(launch.offer)
         with translated(place):
