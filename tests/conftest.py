@@ -17,6 +17,7 @@ import llmcloud
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
+    from tests.rig.aws.rig import Rig
     from tests.rig.emulators.catalog import Emulators
 
     Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
@@ -91,4 +92,15 @@ def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulators]:
     from tests.rig.emulators.catalog import Emulators  # what most tests need no import of
 
     with Emulators(tmp_path_factory.mktemp("emulators")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def aws_rig() -> Iterator[Rig]:
+    """Give the miniature AWS with machines that boot; where there can be none, skip with why."""
+    from tests.rig.aws import namespace, rig
+
+    if reason := namespace.unavailable():
+        pytest.skip(reason)
+    with rig.up() as made:
         yield made

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.rig.aws import namespace, rig
+from tests.rig.aws import namespace
 
 STATE = "rig.json"
 
@@ -29,6 +29,8 @@ def main() -> None:
 
 
 def up(_: argparse.Namespace) -> None:
+    from tests.rig.aws import rig  # with all of moto, which the other commands do without
+
     try:
         with rig.up() as made:
             state = {"owner": os.getpid(), "pid": made.space.pid, "environ": made.environ}

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.rig.aws.namespace import Namespace
 
+    Eventually = Callable[[Callable[[], object]], None]
+
 ROOT = Path(__file__).parents[3]
 NAMES = ["ec2.us-east-1.amazonaws.com", "a-bucket.s3.eu-west-1.amazonaws.com", "sts.amazonaws.com"]
 # A rig with an instance that left processes behind in every way; it prints its folder.
@@ -168,7 +170,7 @@ def descendants(pid: int) -> list[int]:
 def namespaces(pid: int | str) -> set[str]:
     kinds = ("net", "mnt", "pid", "uts", "ipc")
     try:
-        return {os.readlink(f"/proc/{pid}/ns/{kind}") for kind in kinds}
+        return {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in kinds}
     except OSError:  # ended, or another user's
         return set()
 

@@ -100,6 +100,11 @@ class Machines:
     def is_running(self, instance_id: str) -> bool:
         return self._machines[instance_id].running.poll() is None
 
+    def kill_all(self) -> None:
+        """End every machine."""
+        for instance_id in list(self._machines):
+            self.kill(instance_id)
+
     def _watch(self, machine: _Machine) -> None:
         while some := machine.running.output.read1(1 << 16):
             machine.said += some
@@ -119,8 +124,7 @@ def running(space: Namespace) -> Iterator[Machines]:
         try:
             yield machines
         finally:
-            for instance_id in list(machines._machines):
-                machines.kill(instance_id)
+            machines.kill_all()
 
 
 def _container(boot: Boot) -> Container:

@@ -31,6 +31,8 @@ SPACE_INIT = Path(__file__).parent / "inside" / "space_init.py"
 SERVICES = "198.18.0.1"  # all of AWS; from the range for benchmarks, RFC 2544
 RESOLVER = "169.254.169.253"  # as in a VPC
 METADATA = "169.254.169.254"
+CREDENTIALS = "169.254.170.2"  # a container's
+ADDRESSES = (SERVICES, RESOLVER, METADATA, CREDENTIALS)
 BRIDGE = "rig0"
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")  # where instances are
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -68,7 +70,7 @@ class Namespace:
     files: Mapping[str, File]  # that names and trust need, in any root inside
     _channel: _Channel
     bridge: str = BRIDGE
-    routes: Sequence[str] = (f"{SERVICES}/32", f"{RESOLVER}/32", f"{METADATA}/32", *PRIVATE)
+    routes: Sequence[str] = (*(f"{each}/32" for each in ADDRESSES), *PRIVATE)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -199,10 +201,10 @@ class _Channel:
             "scratch": str(scratch),
             "files": {path: file.content.decode() for path, file in files.items()},
             "bridge": BRIDGE,
+            "addresses": ADDRESSES,
             "routes": PRIVATE,
             "services": SERVICES,
             "resolver": RESOLVER,
-            "metadata": METADATA,
         }
         reply, _ = self._ask(wanted)
         return int(reply["pid"])

@@ -7,8 +7,11 @@ import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.rig.aws import hypervisor, namespace
+from tests.rig.aws import hypervisor, namespace, sagemaker_s3
 from tests.rig.aws.cloud import Cloud, Options
+from tests.rig.aws.sagemaker import SageMaker
+from tests.rig.aws.sagemaker_containers import Overlays
+from tests.rig.aws.sagemaker_run import Means
 from tests.rig.emulators.catalog import REGION, ministack
 from tests.rig.gcs.server import Server
 
@@ -29,6 +32,12 @@ class Rig:
     space: Namespace
     cloud: Cloud
     machines: Machines
+    sagemaker: SageMaker
+
+    def reset(self) -> None:
+        """Be a new account without machines; S3 keeps what it has."""
+        self.machines.kill_all()
+        self.cloud.reset()
 
     @property
     def environ(self) -> dict[str, str]:
@@ -61,15 +70,27 @@ def up() -> Iterator[Rig]:
     """Start everything; namespace.Unavailable where this machine cannot."""
     with contextlib.ExitStack() as stack:
         space = stack.enter_context(namespace.opened())
-        objects = space.scratch.parent / "s3"  # which the next start removes if this is killed
+        folder = space.scratch.parent  # which the next start removes if this is killed
+        objects = folder / "s3"
         objects.mkdir()
         storage = stack.enter_context(ministack(objects))
         machines = stack.enter_context(hypervisor.running(space))
-        cloud = stack.enter_context(Cloud(Options(s3_url=storage.url, hypervisor=machines)))
+        sagemaker = _sagemaker(space, storage.url, stack)
+        options = Options(s3_url=storage.url, hypervisor=machines, services=[sagemaker.service])
+        cloud = stack.enter_context(Cloud(options))
+        stack.callback(sagemaker.stop_all)
         server = Inside(space.listener(namespace.SERVICES, 443), cloud.answer, tls_context(space))
         server.start()
         stack.callback(server.stop)
-        yield Rig(space, cloud, machines)
+        yield Rig(space, cloud, machines, sagemaker)
+
+
+def _sagemaker(space: Namespace, s3_url: str, stack: contextlib.ExitStack) -> SageMaker:
+    overlays = Overlays(space)
+    stack.enter_context(overlays.serving())
+    jobs = space.scratch.parent / "sagemaker"
+    jobs.mkdir()
+    return SageMaker(Means(sagemaker_s3.client(s3_url), jobs, overlays))
 
 
 class Inside(Server):

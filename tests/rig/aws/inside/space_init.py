@@ -1,8 +1,8 @@
 """The first process of the rig's namespaces: makes them ready, opens sockets in them on request.
 
-Its standard input is a Unix socket of packets. The first one, {scratch, files, bridge, routes,
-services, resolver, metadata}, is answered with {pid} (as the starter sees it) or {error}; each
-later one, {address, port}, with a listening socket. When the other end is gone, so is all in here.
+Its standard input is a Unix socket of packets. The first one, {scratch, files, bridge, addresses,
+routes, services, resolver}, is answered with {pid} (as the starter sees it) or {error}; each later
+one, {address, port}, with a listening socket. When the other end is gone, so is all in here.
 """
 
 import json
@@ -58,10 +58,9 @@ def mount_all(scratch, files):
 def connect(wanted):
     """Make a network that leads to the instances and to nowhere else."""
     bridge = wanted["bridge"]
-    addresses = (wanted["services"], wanted["resolver"], wanted["metadata"])
     lines = ["link set lo up", f"link add {bridge} address {MAC} type bridge"]
     lines.append(f"link set {bridge} up")
-    lines += [f"address add {each}/32 dev {bridge}" for each in addresses]
+    lines += [f"address add {each}/32 dev {bridge}" for each in wanted["addresses"]]
     lines += [f"route add {each} dev {bridge}" for each in wanted["routes"]]
     ip(lines)
 
