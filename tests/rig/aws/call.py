@@ -9,6 +9,8 @@ from urllib.parse import parse_qsl
 
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.utils import get_service_model
+from tests.rig.aws.account import ACCOUNT as ACCOUNT
+from tests.rig.aws.account import REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from moto.core.model import OperationModel, ServiceModel
     from tests.rig.gcs.server import Request
 
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
 MODELS = {"servicequotas": "service-quotas"}  # signing name: botocore's folder, where they differ
 UNSIGNED = {"AssumeRoleWithWebIdentity": "sts", "AssumeRoleWithSAML": "sts"}
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -45,13 +45,20 @@ class Scope:
 
 @dataclass
 class Call:
-    """A request for one operation; `params` are as boto3 would take them, empty for S3."""
+    """A request for one operation; `params` are as boto3 would take them, empty for S3.
+
+    `sent` is the request as it was signed: in `request`, S3's bucket is always in the path.
+    """
 
     request: Request
     scope: Scope
     operation: str
     body: bytes = b""
+    sent: Request = None  # type: ignore[assignment]
     params: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sent = self.sent or self.request
 
     @property
     def service(self) -> str:

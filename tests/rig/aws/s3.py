@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from moto.core.request import Request as MotoRequest
 from moto.core.routing import NotFound, get_service_router
@@ -48,15 +49,20 @@ def asked(request: Request) -> Asked:
         operation, _ = get_service_router("s3").match(seen)
     except NotFound:
         return Asked("")
-    bucket, _, key = request.path.removeprefix("/").partition("/")
+    bucket, _, key = unquote(request.path).removeprefix("/").partition("/")
     return Asked(operation.name, bucket, key)
+
+
+def decoded(source: str) -> str:
+    """Return what `x-amz-copy-source` names, without a version."""
+    return unquote(source.partition("?versionId=")[0])
 
 
 def forward(call: Call, upstream: str) -> Response:
     """Pass a request on to the emulator, and its answer back, piece by piece."""
     parts = urlsplit(upstream)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
-    _send(connection, call.request)
+    _send(connection, call)
     answer = connection.getresponse()
     kept = {name: value for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP}
     length = answer.getheader("content-length")
@@ -70,7 +76,8 @@ def forward(call: Call, upstream: str) -> Response:
     return Response(answer.status, kept, _pieces(connection, answer), size=int(length))
 
 
-def _send(connection: http.client.HTTPConnection, request: Request) -> None:
+def _send(connection: http.client.HTTPConnection, call: Call) -> None:
+    request = call.request
     query = urlencode(request.query, quote_via=quote)
     target = f"{request.path}?{query}" if query else request.path
     connection.putrequest(request.verb, target, skip_accept_encoding=True)
@@ -79,7 +86,8 @@ def _send(connection: http.client.HTTPConnection, request: Request) -> None:
             connection.putheader(name, value.encode())
     connection.endheaders()
     is_chunked = "transfer-encoding" in request.headers
-    for piece in request.body.pieces(PIECE_BYTES):
+    read = [call.body] if call.body else []
+    for piece in itertools.chain(read, request.body.pieces(PIECE_BYTES)):
         connection.send(b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece)
     if is_chunked:
         connection.send(b"0\r\n\r\n")

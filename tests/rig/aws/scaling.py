@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.rig.aws.call import Refusal, Service
-from tests.rig.aws.group import Group, launch_orders
+from tests.rig.aws.group import Group
+from tests.rig.aws.groups import launch_orders
 
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call
-    from tests.rig.aws.group import Groups, Member
+    from tests.rig.aws.group import Member
+    from tests.rig.aws.groups import Groups
 
 PAGE = 50
 GONE = "AutoScalingGroup name not found - AutoScalingGroup '{}' not found"
@@ -61,9 +63,8 @@ class Scaling:
         params = call.params
         group.least = params.get("MinSize", group.least)
         group.most = params.get("MaxSize", group.most)
-        group.desired = params.get(
-            "DesiredCapacity", min(max(group.desired, group.least), group.most)
-        )
+        nearest = min(max(group.desired, group.least), group.most)
+        group.desired = params.get("DesiredCapacity", nearest)
         _configure(group, params)
         _check(group)
         return {}

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # Java's classes, as near as Python's `re` comes: `_` and all white space are let through in excess.
 CLASSES = {r"\p{L}": r"\w", r"\p{N}": r"\w", r"\p{Z}": r"\s", r"\p{Alnum}": "a-zA-Z0-9"}
+CLASSES |= {r"\p{M}": r"\W", r"\p{P}": r"\W", r"\p{S}": r"\W"}
+CLASSES |= {r"\uD800\uDC00-\uDBFF\uDFFF": "\U00010000-\U0010ffff", r"[\w-": r"[\w\-"}
+CLASSES |= {"${1,": "{1,"}  # SageMaker's own slip
 PYTHON = {
     "boolean": bool,
     "string": str,

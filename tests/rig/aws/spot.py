@@ -141,7 +141,7 @@ class SpotOperations:
         if named and (unknown := set(named) - {each.id for each in region}):
             raise Refusal(
                 "InvalidSpotInstanceRequestID.NotFound",
-                f"The spot instance request ID '{sorted(unknown)[0]}' does not exist",
+                f"The spot instance request ID '{min(unknown)}' does not exist",
             )
         return [each for each in region if not named or each.id in named]
 

@@ -81,6 +81,7 @@ class World:
     spot_prices: dict[tuple[str, str], float] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     problems: list[str] = field(default_factory=list)
+    expired_keys: set[str] = field(default_factory=set)
 
     def refuse_if_short(self, wanted: Wanted) -> None:
         """Raise what a test said EC2 answers to such a launch."""

