@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 
 from moto.core.parse import PROTOCOL_PARSERS
 from moto.core.utils import get_service_model
-from tests.rig.aws.account import ACCOUNT as ACCOUNT
 from tests.rig.aws.account import REGION
 
 if TYPE_CHECKING:

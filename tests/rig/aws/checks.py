@@ -8,7 +8,8 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
 from moto.iam.models import iam_backends
 from tests.rig.aws import images
-from tests.rig.aws.call import ACCOUNT, Refusal
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

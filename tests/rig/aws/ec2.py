@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
 from tests.rig.aws import images
-from tests.rig.aws.call import ACCOUNT, ON_TO_MOTO, Call, Refusal, Service
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import ON_TO_MOTO, Call, Refusal, Service
 from tests.rig.aws.launch import Launcher, Order
 from tests.rig.aws.placement import PlacementGroups
 from tests.rig.aws.spot import SpotOperations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.account import ACCOUNT
 
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance

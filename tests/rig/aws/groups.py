@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
 from tests.rig.aws import checks
-from tests.rig.aws.call import ACCOUNT, Refusal
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal
 from tests.rig.aws.group import HEALTH_CHECK, Group, Member
 from tests.rig.aws.launch import Order
 from tests.rig.aws.template import merged

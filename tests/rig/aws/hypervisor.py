@@ -1,13 +1,14 @@
 """Boots instances: each in a root, a network, a process tree and a host name of its own.
 
-It is what a tests.rig.aws.machine.Hypervisor is. User data is run as Debian's cloud-init would run
-a script: as root, in /, with its output in /var/log/cloud-init-output.log.
+It is what a tests.rig.aws.machine.Hypervisor is. User data is run by cloud-init where this machine
+has it, else as it would run a script: as root, in /, output to /var/log/cloud-init-output.log.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import shutil
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -26,13 +27,32 @@ if TYPE_CHECKING:
 
 OUTPUT = "/var/log/cloud-init-output.log"
 SCRIPT = "/var/lib/cloud/instance/scripts/part-001"
-BOOT = "/var/lib/cloud/boot"
-BOOTED = f"""\
+BOOT = "/usr/sbin/rig-boot"
+HAS_CLOUD_INIT = shutil.which("cloud-init", path=PATH) is not None
+BY_CLOUD_INIT = """\
+#!/bin/sh
+exec >/dev/null
+cloud-init init && cloud-init modules --mode=config && cloud-init modules --mode=final
+exec sleep infinity
+"""
+BY_SHELL = f"""\
 #!/bin/sh
 exec >>{OUTPUT} 2>&1
 {SCRIPT} || echo "user data failed: $?"
 exec sleep infinity
 """
+# Its other modules set up a machine of which all is set up here.
+CLOUD_INIT = """\
+datasource_list: [Ec2]
+network: {config: disabled}
+cloud_init_modules: [write-files]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [scripts-user]
+"""
+# How it tells that this is EC2: by the BIOS's data, or by what a tool says that reads them.
+SERIAL = "ec2f0000-0000-4000-8000-000000000000"
+DMI = "/sys/class/dmi/id"
+DMIDECODE = f"#!/bin/sh\necho {SERIAL}\n"
 # SIGPWR makes the first process switch off; a delay is in minutes, as shutdown(8) has it.
 SHUTDOWN = """\
 #!/bin/sh
@@ -140,11 +160,25 @@ def _container(boot: Boot) -> Container:
         files={
             "/etc/hostname": File(f"{host}\n".encode()),
             "/etc/hosts": File(hosts.encode()),
-            BOOT: File(BOOTED.encode(), 0o755),
-            SCRIPT: File(_script(boot.user_data), 0o700),
             **{f"/usr/sbin/{name}": switch for name in SWITCHES},
+            **(_by_cloud_init() if HAS_CLOUD_INIT else _by_shell(boot.user_data)),
         },
     )
+
+
+def _by_cloud_init() -> dict[str, File]:
+    serial = File(f"{SERIAL}\n".encode())
+    return {
+        BOOT: File(BY_CLOUD_INIT.encode()),
+        "/etc/cloud/cloud.cfg.d/99_rig.cfg": File(CLOUD_INIT.encode()),
+        f"{DMI}/product_uuid": serial,
+        f"{DMI}/product_serial": serial,
+        "/usr/sbin/dmidecode": File(DMIDECODE.encode(), 0o755),
+    }
+
+
+def _by_shell(user_data: bytes) -> dict[str, File]:
+    return {BOOT: File(BY_SHELL.encode()), SCRIPT: File(_script(user_data), 0o700)}
 
 
 def _script(user_data: bytes) -> bytes:

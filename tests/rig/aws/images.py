@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from moto.ec2.models import ec2_backends
 from moto.ec2.models.amis import Ami
 from moto.ssm.models import Parameter, ssm_backends
-from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.account import ACCOUNT
 
 if TYPE_CHECKING:
     from moto.ec2.models import EC2Backend

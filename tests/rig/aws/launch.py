@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from moto.ec2.models import ec2_backends
 from moto.ec2.utils import convert_tag_spec, parse_user_data, random_spot_request_id
 from tests.rig.aws import checks, prices, quotas
-from tests.rig.aws.call import ACCOUNT, Refusal
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal
 from tests.rig.aws.spot import SpotRequest, spot_options
 from tests.rig.aws.world import Wanted
 

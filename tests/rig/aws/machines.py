@@ -13,7 +13,8 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.models.instances import InstanceState, StateReason
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
-from tests.rig.aws.call import ACCOUNT, Refusal
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal
 from tests.rig.aws.machine import Boot, RoleCredentials
 
 if TYPE_CHECKING:

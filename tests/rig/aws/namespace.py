@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import botocore.session
+from tests.rig.aws import overlay
 from tests.rig.aws.overlay import File
 from tests.rig.emulators import certificates
 
@@ -233,7 +234,11 @@ class _Channel:
 def unavailable() -> str | None:
     """Say why this machine or user cannot have the rig's namespaces; None when it can."""
     try:
-        with opened():
+        with opened() as space:
+            probe = overlay.start(overlay.Container("probe", ["true"], {"PATH": PATH}), space)
+            said = probe.output.read().decode().strip()
+            if probe.wait() != 0:
+                return f"no root filesystems for the rig's machines: {said.splitlines()[-1]}"
             return None
     except Unavailable as reason:
         return f"no namespaces for the rig: {reason}"

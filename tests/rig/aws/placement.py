@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.utils import convert_tag_spec
-from tests.rig.aws.call import ACCOUNT, Refusal
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal
 
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call

@@ -11,7 +11,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models.instance_types import INSTANCE_TYPES
-from tests.rig.aws.call import ACCOUNT, Refusal, Service
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal, Service
 
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call

@@ -9,7 +9,7 @@ from moto.ec2.models import ec2_backends
 from moto.ec2.utils import convert_tag_spec
 from moto.iam.models import iam_backends
 from tests.rig.aws import s3
-from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.checks import profile_name
 from tests.rig.aws.policy import Asked
 from tests.rig.aws.template import merged

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from moto.backends import get_backend
 from tests.rig.aws import sagemaker_rules as rules
 from tests.rig.aws import sagemaker_s3, schema
-from tests.rig.aws.call import ACCOUNT, Refusal, Service, service_model
+from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.call import Refusal, Service, service_model
 from tests.rig.aws.sagemaker_job import TrainingJob
 from tests.rig.aws.sagemaker_run import Run
 

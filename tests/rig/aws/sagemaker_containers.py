@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from moto.backends import get_backend
 from tests.rig.aws import overlay
-from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.imds import instant
 from tests.rig.aws.overlay import File
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.account import ACCOUNT
 
 FINAL = {"Completed", "Failed", "Stopped"}
 REASON_CHARACTERS = 1024

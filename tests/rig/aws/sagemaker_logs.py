@@ -7,7 +7,7 @@ import time
 from typing import IO, TYPE_CHECKING
 
 from moto.backends import get_backend
-from tests.rig.aws.call import ACCOUNT
+from tests.rig.aws.account import ACCOUNT
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

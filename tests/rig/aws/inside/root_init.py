@@ -97,7 +97,8 @@ def change_root(wanted):
             rebuild(each, root / each.name, scratch, written)
     mount_fresh(root)
     for path, content, mode in wanted["files"]:
-        write(root / path.lstrip("/"), base64.b64decode(content), mode)
+        if is_place(root / path.lstrip("/"), root / "sys"):
+            write(root / path.lstrip("/"), base64.b64decode(content), mode)
     for source, target in wanted["binds"]:
         bind(Path(source), root / target.lstrip("/"))
     os.chdir(root)
@@ -142,6 +143,17 @@ def mount_fresh(root):
         (root / "dev" / name).symlink_to(f"/proc/self/{target}")
     (root / "dev" / "shm").mkdir()
     (root / "dev" / "shm").chmod(0o1777)
+
+
+def is_place(at, system):
+    """Make a folder of /sys replaceable, where the kernel has it; others need nothing."""
+    if system not in at.parents:
+        return True
+    if not at.parent.exists():
+        return False
+    if not os.access(at.parent, os.W_OK):
+        syscalls.mount("tmpfs", at.parent, "tmpfs", options="mode=755")
+    return True
 
 
 def write(at, content, mode):

@@ -38,18 +38,17 @@ def main():
 
 
 def mount_all(scratch, files):
-    """Keep what is written in memory: an /etc with the rig's names and authority, a bare /run."""
+    """Give a /run of its own, and over files of /etc those with the rig's names and authority."""
     syscalls.mount("none", "/", flags=syscalls.MS_REC | syscalls.MS_PRIVATE)
     syscalls.mount("tmpfs", scratch, "tmpfs", options="mode=755")
     syscalls.mount("proc", "/proc", "proc")
     syscalls.mount("sysfs", "/sys", "sysfs")  # the network devices of this namespace
     syscalls.mount("tmpfs", "/run", "tmpfs", options="mode=755")
-    syscalls.overlay(Path("/etc"), scratch, Path("/etc"))
     for path, content in files.items():
         own = scratch / path.replace("/", "-")
         own.write_text(content)
-        at = Path(path).resolve()  # a link into /run, say, leads to nothing now
-        if not at.exists():
+        at = Path(path).resolve()
+        if at.is_relative_to("/run"):  # where a link led to what is not there any more
             at.parent.mkdir(parents=True, exist_ok=True)
             at.touch()
         syscalls.mount(own, at, flags=syscalls.MS_BIND)
