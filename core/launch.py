@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from llmcloud.core.errors import JobCancelled
 from llmcloud.core.provider import Launch
 from llmcloud.runtime import journal, layout, status
-from llmcloud.runtime.errors import Failure, NoCapacity, QuotaExceeded
+from llmcloud.runtime.errors import Failure, NoCapacity, QuotaExceeded, Throttled, Unavailable
 from llmcloud.runtime.journal import Stage
 from llmcloud.runtime.status import State, Status
 
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from llmcloud.core.job import Job
-    from llmcloud.core.provider import Compute, Offer
+    from llmcloud.core.provider import Compute, Machine, Offer
     from llmcloud.runtime.journal import Resource
     from llmcloud.runtime.store import ObjectStore
 
+ASK_TIMEOUT_S = 120.0  # for what was just made to be known everywhere in a cloud
 MACHINES_TIMEOUT_S = 600.0  # for a group that promised machines to have some
 POLL_S = 1.0
 
@@ -78,7 +79,7 @@ class Launcher:
         launch = before.launch if is_same else self._launches() + 1
         first = (before.zone if is_same else None) or ""
         entry = self._intend(launch, offer)
-        refusal = NoCapacity("No zone has it.", where=str(offer))
+        refusal = NoCapacity(f"No zone has {offer.instance_type}.", where=offer.region or "")
         for zone in sorted(self.compute.zones(self.job, offer), key=lambda each: each or ""):
             if (zone or "") < first:
                 continue
@@ -134,15 +135,31 @@ class Launcher:
         """Ask for the machines, and wait until there are some, or clearly none."""
         at = now.launched_at or now.created_at
         launch = Launch(self.job, offer, now.launch, now.zone, now.attempt, at, self.secrets)
-        machines = self.compute.launch(launch)
+        try:
+            if not self._ask(launch):
+                self._await_machines(launch)
+        except (NoCapacity, QuotaExceeded):
+            self.compute.withdraw(launch.place)
+            raise
+
+    def _ask(self, launch: Launch) -> list[Machine]:
+        """Make the request, again if need be: what it refers to may be new."""
+        deadline = self.clock() + ASK_TIMEOUT_S
+        while True:
+            try:
+                return self.compute.launch(launch)
+            except (Throttled, Unavailable) as failure:
+                if self.clock() > deadline:
+                    raise
+                self.wait(max(POLL_S, failure.asked_wait_s))
+
+    def _await_machines(self, launch: Launch) -> None:
         deadline = self.clock() + MACHINES_TIMEOUT_S
-        while not machines:
+        while all(each.is_gone for each in self.compute.describe(launch.place)):
             if self.clock() > deadline:
-                raise NoCapacity(
-                    f"No machine came within {MACHINES_TIMEOUT_S:g} s.", where=str(offer)
-                )
+                where = f"{launch.zone or launch.offer.region}, {launch.offer.instance_type}"
+                raise NoCapacity(f"No machine came in {MACHINES_TIMEOUT_S:g} s.", where=where)
             self.wait(POLL_S)
-            machines = self.compute.describe(launch.place)
 
 
 def _nowhere(job: Job, refusals: list[Failure]) -> Failure:

@@ -158,8 +158,8 @@ class Compute(ABC):
     def launch(self, launch: Launch) -> list[Machine]:
         """Ask for a job's machines, and return what is known of them: the same twice is once.
 
-        Raises NoCapacity or QuotaExceeded when another offer or zone may do; nothing that bills is
-        left of the request then.
+        Without any, they come by themselves: `describe` tells. Raises NoCapacity or QuotaExceeded
+        when another offer or zone may do, and Unavailable when the same may do in a moment.
         """
 
     @abstractmethod
@@ -168,6 +168,9 @@ class Compute(ABC):
 
         Raises as `launch` does while it has become clear that they will not come.
         """
+
+    def withdraw(self, place: Place) -> None:  # noqa: B027
+        """Take back a request for machines that have not come, before another one is made."""
 
     @abstractmethod
     def delete(self, place: Place) -> bool:
@@ -188,5 +191,9 @@ class Compute(ABC):
         """Delete one leftover."""
 
     @abstractmethod
-    def check(self) -> list[Finding]:
-        """Look at everything that a submit will need."""
+    def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:
+        """Look at everything that a submit will need, or that of a job; mend what is harmless."""
+
+    def policy(self) -> dict[str, Any] | None:
+        """Return what an administrator has to allow whoever submits, in the cloud's own form."""
+        return None

@@ -57,9 +57,16 @@ class LoadedSpec:
 
 def load(path: str, *, overrides: Sequence[str] = (), environ: Mapping[str, str]) -> LoadedSpec:
     """Read a job file; SpecError with every problem found, UsageError for a malformed override."""
+    return load_text(path, source.read(path), overrides=overrides, environ=environ)
+
+
+def load_text(
+    path: str, text: str, *, overrides: Sequence[str] = (), environ: Mapping[str, str]
+) -> LoadedSpec:
+    """Read the text of a job file as if it lay at `path`."""
     changes = [parse_override(text, environ) for text in overrides]
     config = Config.load(Home.from_env(environ), environ)
-    parsed = tree.parse(source.read(path), environ)
+    parsed = tree.parse(text, environ)
     root, problems = _mapping(path, parsed), list(parsed.problems)
     for change in changes:
         changed = apply_override(root, change)

@@ -1,0 +1,112 @@
+"""Auto Scaling groups: what brings a job's machines back that are taken away, with nobody there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.core.provider import Machine, MachineState
+from llmcloud.providers.aws import names
+from llmcloud.providers.aws.codes import CODES
+from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
+from llmcloud.runtime.errors import Unavailable
+
+if TYPE_CHECKING:
+    from llmcloud.providers.aws.credentials import Account
+
+THERE = {"AlreadyExists", "InvalidLaunchTemplateName.AlreadyExistsException"}
+BUSY = {"ScalingActivityInProgress", "ResourceInUse"}
+FAILED = "Failed"
+CODE = re.compile(r"\b[A-Z][A-Za-z]+(?:\.[A-Z][A-Za-z]+)?\b")
+
+
+class Groups:
+    """The groups of jobs in one region."""
+
+    def __init__(self, account: Account, region: str) -> None:
+        self._region = region
+        self._scaling = account.client_of("autoscaling", region)
+        self._ec2 = account.client_of("ec2", region)
+
+    def create(self, template: dict[str, Any], group: dict[str, Any]) -> None:
+        """Make a group and what its machines are made after, or find them made.
+
+        Unavailable while a group of an earlier launch is still going.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            self._ec2.create_launch_template(**template)
+        except ClientError as error:
+            if code_of(error) not in THERE:
+                raise
+        try:
+            self._scaling.create_auto_scaling_group(**group)
+        except ClientError as error:
+            if code_of(error) not in THERE:
+                raise
+            name = group["AutoScalingGroupName"]
+            found = self._find(name)
+            if (
+                found is None
+                or found.get("LaunchTemplate", {}).get("LaunchTemplateName")
+                != group["LaunchTemplate"]["LaunchTemplateName"]
+            ):
+                self._delete(name, found)
+                raise Unavailable("An earlier group is still there.", where=name) from error
+
+    def coming(self, job: str) -> list[Machine]:
+        """Return the machines that a group is to bring; what it says if it can't.
+
+        Raises as its last try failed.
+        """
+        name = names.of_job(job)
+        with translated(f"{self._region}, {name}"):
+            found = self._find(name)
+            if found is None or "Status" in found or not found["DesiredCapacity"]:
+                return []
+            said = self._scaling.describe_scaling_activities(
+                AutoScalingGroupName=name, MaxRecords=1
+            )["Activities"]
+        if said and said[0]["StatusCode"] == FAILED:
+            self._raise(said[0].get("StatusMessage", ""))
+        if not found["Instances"]:
+            return []
+        ranks = range(found["DesiredCapacity"])
+        return [Machine(rank, name, MachineState.STARTING) for rank in ranks]
+
+    def delete(self, job: str) -> bool:
+        """Delete a job's group with its machines, and its templates; True once it is gone."""
+        name = names.of_job(job)
+        with translated(f"{self._region}, {name}"):
+            found = self._find(name)
+            if found is not None:
+                self._delete(name, found)
+                return False
+            templates = self._ec2.describe_launch_templates(Filters=names.job_filter(job))
+            for each in templates["LaunchTemplates"]:
+                self._ec2.delete_launch_template(LaunchTemplateId=each["LaunchTemplateId"])
+        return True
+
+    def _find(self, name: str) -> dict[str, Any] | None:
+        found = self._scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])
+        groups: list[dict[str, Any]] = found["AutoScalingGroups"]
+        return groups[0] if groups else None
+
+    def _delete(self, name: str, found: dict[str, Any] | None) -> None:
+        from botocore.exceptions import ClientError
+
+        if found is None or "Status" in found:  # which it has only while it is being deleted
+            return
+        try:
+            self._scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
+        except ClientError as error:
+            if code_of(error) not in BUSY:
+                raise
+
+    def _raise(self, said: str) -> None:
+        """Raise what a failed try to launch stands for, by the code in its message."""
+        code = next((word for word in CODE.findall(said) if word in CODES), "")
+        if code:
+            refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
+            raise failure(refusal, f"{self._region}, spot")

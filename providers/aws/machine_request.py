@@ -1,0 +1,166 @@
+"""The request that makes EC2 machines, as a value: the same for a plan and for a launch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws import names, offers
+from llmcloud.providers.aws.network import tagged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.provider import Launch, Offer
+    from llmcloud.core.spec.models import JobSpec
+
+GIB = 1 << 30
+DISK_GIB, ACCELERATED_DISK_GIB = 30, 150
+TAGGED = ("instance", "volume", "network-interface")
+
+
+@dataclass(frozen=True)
+class Where:
+    """All that a machine is made of and with, but for what the job itself says."""
+
+    image: str
+    root_device: str
+    root_gib: int
+    subnets: tuple[str, ...]
+    group: str
+    profile: str
+    placement: str | None
+    user_data: str
+    tags: Mapping[str, str]
+
+
+def run_instances(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
+    """Return the parameters of RunInstances: N machines in one zone, or none."""
+    nodes = launch.job.task.nodes
+    return {
+        **template(launch, spec, where),
+        "MinCount": nodes,
+        "MaxCount": nodes,
+        "ClientToken": token(launch),
+    }
+
+
+def spot_template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
+    """Return the parameters of CreateLaunchTemplate for machines that may be taken away."""
+    data = template(launch, spec, where)
+    for interface in data["NetworkInterfaces"]:
+        del interface["SubnetId"]  # the group says where
+    data["InstanceMarketOptions"] = {
+        "MarketType": "spot",
+        "SpotOptions": {"SpotInstanceType": "one-time"},
+    }
+    data["TagSpecifications"].append(tagged("spot-instances-request", where.tags))
+    return {
+        "LaunchTemplateName": template_name(launch),
+        "LaunchTemplateData": data,
+        "TagSpecifications": [tagged("launch-template", where.tags)],
+        "ClientToken": token(launch),
+    }
+
+
+def group_request(launch: Launch, where: Where) -> dict[str, Any]:
+    """Return the parameters of CreateAutoScalingGroup: as many machines as the job has nodes."""
+    nodes, name = launch.job.task.nodes, names.of_job(launch.job.id)
+    return {
+        "AutoScalingGroupName": name,
+        "LaunchTemplate": {"LaunchTemplateName": template_name(launch), "Version": "1"},
+        "MinSize": 0,  # so that machines that are done can leave
+        "MaxSize": nodes,
+        "DesiredCapacity": nodes,
+        "VPCZoneIdentifier": ",".join(where.subnets),
+        "HealthCheckType": "EC2",
+        "Tags": [
+            {
+                "Key": key,
+                "Value": value,
+                "PropagateAtLaunch": False,
+                "ResourceId": name,
+                "ResourceType": "auto-scaling-group",
+            }
+            for key, value in where.tags.items()
+        ],
+    }
+
+
+def template_name(launch: Launch) -> str:
+    """Return the name of a launch's template: those of a job differ, as they say where."""
+    zone = f"-{launch.zone}" if launch.zone else ""
+    return f"{names.of_job(launch.job.id)}-{launch.number}{zone}"
+
+
+def template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
+    """Return what RunInstances and launch templates have in common."""
+    offer = launch.offer
+    made: dict[str, Any] = {
+        "ImageId": where.image,
+        "InstanceType": offer.instance_type,
+        "NetworkInterfaces": _interfaces(spec, offer, where),
+        "IamInstanceProfile": {"Name": where.profile},
+        "InstanceInitiatedShutdownBehavior": "terminate",
+        "MetadataOptions": {
+            "HttpTokens": "required",
+            "HttpEndpoint": "enabled",
+            "HttpPutResponseHopLimit": 1,
+        },
+        "BlockDeviceMappings": [
+            {
+                "DeviceName": where.root_device,
+                "Ebs": {
+                    "VolumeSize": disk_gib(spec, offer, where.root_gib),
+                    "VolumeType": "gp3",
+                    "Encrypted": True,
+                    "DeleteOnTermination": True,
+                },
+            }
+        ],
+        "UserData": base64.b64encode(where.user_data.encode()).decode(),
+        "TagSpecifications": [tagged(kind, where.tags) for kind in TAGGED],
+    }
+    if where.placement:
+        made["Placement"] = {"GroupName": where.placement}
+    return made
+
+
+def token(launch: Launch) -> str:
+    """Return what makes RunInstances idempotent: of the same launch in the same zone."""
+    said = f"{launch.job.id} {launch.number} {launch.zone}"
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def disk_gib(spec: JobSpec, offer: Offer, least_gib: int) -> int:
+    """Return the size of the disk that the largest role asks for, and the image needs."""
+    asked = [group.machine.disk.bytes for group in spec.machine_groups() if group.machine.disk]
+    usual = ACCELERATED_DISK_GIB if offer.accelerators else DISK_GIB
+    return max(math.ceil(max(asked) / GIB) if asked else usual, least_gib)
+
+
+def uses_rdma(spec: JobSpec, offer: Offer) -> bool:
+    """Tell whether the nodes of a job reach one another by EFA."""
+    listing = offers.read().find(offer.instance_type)
+    return len(spec.role_list()) > 1 and bool(listing and listing.rdma_interfaces)
+
+
+def is_close(spec: JobSpec, offer: Offer) -> bool:
+    """Tell whether a job's nodes are put close together: where they talk by EFA."""
+    return uses_rdma(spec, offer)
+
+
+def _interfaces(spec: JobSpec, offer: Offer, where: Where) -> list[dict[str, Any]]:
+    """Return the one interface of a machine: with more, it could have no public address."""
+    made: dict[str, Any] = {
+        "DeviceIndex": 0,
+        "SubnetId": where.subnets[0],
+        "Groups": [where.group],
+        "DeleteOnTermination": True,
+    }
+    if uses_rdma(spec, offer):
+        made |= {"InterfaceType": "efa"}
+    return [made]
