@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmcloud.core.errors import Problem
 from llmcloud.core.job import Job
-from llmcloud.core.provider import Compute, Finding, Launch, Request
+from llmcloud.core.provider import Compute, Launch, Request
 from llmcloud.core.spec.task import task_of
-from llmcloud.providers.aws import leftovers, machine_images, offers, store
+from llmcloud.providers.aws import doctor, leftovers, machine_images, offers, permissions, store
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.machines import Machines
 from llmcloud.runtime import status
 
+from llmcloud.runtime.errors import Failure
 if TYPE_CHECKING:
     from llmcloud.core.home import Home
-    from llmcloud.core.provider import Leftover, Machine, Offer, Place
+    from llmcloud.core.provider import Finding, Leftover, Machine, Offer, Place
     from llmcloud.core.spec.models import JobSpec
 
 LAUNCHERS = ("none", "torchrun", "tensorflow")
@@ -99,9 +100,15 @@ class Aws(Compute):
     def remove(self, leftover: Leftover) -> None:
         leftovers.remove(self._account, self._identity, leftover)
 
-    def check(self) -> list[Finding]:
-        caller = self._identity.caller
-        return [Finding("identity", True, f"{caller.arn} ({self._account.region})")]
+    def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:
+        return doctor.check(self._account, self._identity, spec, mend=mend)
+
+    def policy(self) -> dict[str, Any]:
+        try:
+            caller = self._identity.caller
+        except Failure:  # whoever prints it may have no credentials yet
+            return permissions.policy(permissions.Place("*"))
+        return permissions.policy(permissions.Place(caller.account, caller.partition))
 
     def _planned(self, job: str, spec: JobSpec, offer: Offer) -> Launch:
         """Return a launch as it will be, but for what is not known before a submit."""

@@ -15,23 +15,34 @@ if TYPE_CHECKING:
 
 
 def default(account: Account, identity: Identity, region: str) -> str:
-    """Return the URL of a region's bucket, made if it is missing.
+    """Return the URL of a region's bucket, made if it is missing."""
+    if not is_there(account, identity, region):
+        S3Buckets(account).create(name(identity, region), BucketWish(region=region))
+    return f"s3://{name(identity, region)}"
+
+
+def name(identity: Identity, region: str) -> str:
+    """Return what a region's bucket is called."""
+    return f"llmcloud-{identity.caller.account}-{region}"
+
+
+def is_there(account: Account, identity: Identity, region: str) -> bool:
+    """Tell whether a region has its bucket.
 
     Its name can be guessed by anyone: Conflict when somebody else has it.
     """
-    name = f"llmcloud-{identity.caller.account}-{region}"
-    url = f"s3://{name}"
+    bucket = name(identity, region)
     try:
-        _expect_ours(account, name, identity.caller.account)
+        _expect_ours(account, bucket, identity.caller.account)
     except NotFound:
-        S3Buckets(account).create(name, BucketWish(region=region))
+        return False
     except PermissionDenied as failure:
         raise Conflict(
             "The bucket that your jobs would lie in is somebody else's, or may not be looked at.",
-            where=url,
+            where=f"s3://{bucket}",
             fix="Name your own with `store: s3://…`; if it is yours, you need s3:ListBucket.",
         ) from failure
-    return url
+    return True
 
 
 def region(account: Account, url: str) -> str:

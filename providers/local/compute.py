@@ -170,7 +170,7 @@ class Local(Compute):
         else:
             shutil.rmtree(leftover.id, ignore_errors=True)
 
-    def check(self) -> list[Finding]:
+    def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:  # noqa: ARG002
         return doctor.check(self._home)
 
     def _folder(self, job: str) -> Path:

@@ -277,7 +277,7 @@ def test_doctor_finds_a_healthy_machine(bench: Bench) -> None:
 
 
 def test_doctor_of_a_provider_that_is_not_there_says_so(bench: Bench) -> None:
-    done = bench.cli("doctor", "aws")
+    done = bench.cli("doctor", "gcp")
     assert done.code == 2
     assert "not in this version" in done.err
 

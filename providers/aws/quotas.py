@@ -1,0 +1,144 @@
+"""Which quota a machine counts to, how large it is, and how to have it raised.
+
+The families and codes are of docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
+and using-spot-limits.html, the form of SageMaker's names of its listing in Service Quotas, as read
+in November 2026. EC2 counts vCPUs, SageMaker instances of each type.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws import offers
+from llmcloud.providers.aws.errors import translated
+from llmcloud.runtime.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from llmcloud.core.provider import Offer
+    from llmcloud.providers.aws.credentials import Account
+
+MANAGED = "managed"
+STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
+CODES = {  # on demand, spot
+    STANDARD: ("L-1216C47A", "L-34B43A08"),
+    "G and VT": ("L-DB2E81BA", "L-3819A6DF"),
+    "P": ("L-417A185B", "L-7212CCBC"),
+    "Trn": ("L-2C3B7624", "L-6B0D517C"),
+    "Inf": ("L-1945791B", "L-B5D1601B"),
+    "DL": ("L-6E869C2A", "L-85EED4F7"),
+    "X": ("L-7295265B", "L-E3A00192"),
+    "F": ("L-74FC7D96", "L-88CF9481"),
+}
+FAMILIES = {
+    "g": "G and VT",
+    "gr": "G and VT",
+    "vt": "G and VT",
+    "p": "P",
+    "trn": "Trn",
+    "inf": "Inf",
+    "dl": "DL",
+    "x": "X",
+    "f": "F",
+}
+LIVE = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+
+
+@dataclass(frozen=True)
+class Quota:
+    """A limit of an account in a region, of so many of `unit`; one without a code is named only."""
+
+    service: str
+    name: str
+    unit: str
+    code: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.code})" if self.code else self.name
+
+    def raising(self, region: str, wanted: float) -> str:
+        """Return how to ask for more, to end a sentence that begins with Raise."""
+        at = f"https://{region}.console.aws.amazon.com/servicequotas/home/services/{self.service}"
+        if not self.code:
+            return f"{self.name} to {wanted:g} at {at}/quotas"
+        command = f"aws service-quotas request-service-quota-increase --region {region}"
+        command += f" --service-code {self.service} --quota-code {self.code}"
+        return f"{self.name}: {command} --desired-value {wanted:g}, or at {at}/quotas/{self.code}"
+
+
+def quota_of(instance_type: str, *, spot: bool) -> Quota:
+    """Return the quota that a machine of EC2's counts to."""
+    letters = re.match("[a-z]*", instance_type)
+    family = FAMILIES.get(letters[0] if letters else "", STANDARD)
+    return of_family(family, spot=spot)
+
+
+def of_family(family: str, *, spot: bool) -> Quota:
+    """Return the quota of a family of machines."""
+    name = (
+        f"All {family} Spot Instance Requests" if spot else f"Running On-Demand {family} instances"
+    )
+    return Quota("ec2", name, "vCPUs", CODES[family][spot])
+
+
+def for_offer(offer: Offer) -> Quota:
+    """Return the quota that an offer's machines count to."""
+    if offer.service != MANAGED:
+        return quota_of(offer.instance_type, spot=offer.spot)
+    kind = "spot training" if offer.spot else "training"
+    name = f"ml.{offer.instance_type.removeprefix('ml.')} for {kind} job usage"
+    return Quota("sagemaker", name, "instances")
+
+
+def wanted_of(offer: Offer, nodes: int) -> int:
+    """Return how much of its quota an offer takes."""
+    return nodes if offer.service == MANAGED else nodes * offer.vcpus
+
+
+def value(account: Account, region: str, quota: Quota) -> float:
+    """Return a quota's value: what the account was given, else the default of all accounts."""
+    client = account.client_of("service-quotas", region)
+    with translated(f"{region}, quota {quota}"):
+        if not quota.code:
+            return _by_name(client, quota)
+        asked = {"ServiceCode": quota.service, "QuotaCode": quota.code}
+        try:
+            with translated(f"{region}, quota {quota}"):
+                return float(client.get_service_quota(**asked)["Quota"]["Value"])
+        except NotFound:
+            return float(client.get_aws_default_service_quota(**asked)["Quota"]["Value"])
+
+
+def used(account: Account, region: str, quota: Quota) -> int:
+    """Return how many vCPUs of an EC2 quota are in use."""
+    known = {each.instance_type: each.vcpus for each in offers.read().listings}
+    pages = account.client_of("ec2", region).get_paginator("describe_instances")
+    with translated(f"{region}, machines"):
+        return sum(
+            _vcpus(instance, known)
+            for page in pages.paginate(Filters=LIVE)
+            for reservation in page["Reservations"]
+            for instance in reservation["Instances"]
+            if quota == quota_of(instance["InstanceType"], spot=_is_spot(instance))
+        )
+
+
+def _by_name(client: Any, quota: Quota) -> float:
+    for page in client.get_paginator("list_service_quotas").paginate(ServiceCode=quota.service):
+        for each in page["Quotas"]:
+            if each.get("QuotaName") == quota.name:
+                return float(each["Value"])
+    raise NotFound(f"Service Quotas has no {quota.name}.")
+
+
+def _vcpus(instance: Mapping[str, Any], known: Mapping[str, int]) -> int:
+    said = instance.get("CpuOptions", {})
+    counted = said.get("CoreCount", 0) * said.get("ThreadsPerCore", 1)
+    return int(counted or known.get(instance["InstanceType"], 0))
+
+
+def _is_spot(instance: Mapping[str, Any]) -> bool:
+    return bool(instance.get("InstanceLifecycle") == "spot")

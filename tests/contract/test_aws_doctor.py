@@ -1,0 +1,319 @@
+"""`llmcloud doctor aws`, against the miniature AWS: each thing that can be wrong, and its fix."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.rig.aws.access import SUBMITTER
+from typer.testing import CliRunner
+
+from llmcloud.cli.app import app
+from llmcloud.core.home import Home
+from llmcloud.core.spec.models import JobSpec
+from llmcloud.providers.aws import compute, permissions, quotas
+from llmcloud.providers.aws.identity import Caller
+from llmcloud.providers.aws.simulation import Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rig.emulators.catalog import Emulators
+
+    from llmcloud.core.provider import Finding
+    from llmcloud.providers.aws.credentials import Account
+
+ACCOUNT = "123456789012"
+P_QUOTA, P_SPOT_QUOTA, G_QUOTA = "L-417A185B", "L-7212CCBC", "L-DB2E81BA"
+
+
+@dataclass
+class Doctor:
+    """An account of a user who may do everything, and what can be changed of it."""
+
+    url: str
+    aws: compute.Aws
+
+    @property
+    def account(self) -> Account:
+        return self.aws._account
+
+    def tell(self, call: str, **said: object) -> Any:
+        """Change the cloud, or look at it."""
+        request = urllib.request.Request(f"{self.url}/_rig/{call}", json.dumps(said).encode())
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    def allow(self, **statement: object) -> None:
+        """Let the user do this and nothing else."""
+        self.put_policy(
+            {
+                "Version": "2012-10-17",
+                "Statement": [{"Effect": "Allow", "Resource": "*", **statement}],
+            }
+        )
+
+    def put_policy(self, policy: dict[str, Any]) -> None:
+        """Attach a policy to the user, instead of the one that allows everything."""
+        self.account.client_of("iam").put_user_policy(
+            UserName="submitter", PolicyName="all", PolicyDocument=json.dumps(policy)
+        )
+
+    def check(self, *, mend: bool = False, **asked: Any) -> list[Finding]:
+        """Return what is found, of any job or of one that asks for this."""
+        return self.aws.check(spec(**asked) if asked else None, mend=mend)
+
+    def find(self, subject: str, *, mend: bool = False, **asked: Any) -> list[Finding]:
+        """Return what is found of a subject."""
+        return [each for each in self.check(mend=mend, **asked) if each.subject == subject]
+
+
+def spec(**asked: Any) -> JobSpec:
+    """Return a job; what it asks for of machines, and the rest."""
+    outside = {name: asked.pop(name) for name in ("region", "service", "store") if name in asked}
+    document = {"name": "a", "provider": "aws", "run": "true", **outside, "resources": asked}
+    return JobSpec.model_validate(document)
+
+
+@pytest.fixture
+def doctor(
+    emulators: Emulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Doctor]:
+    emulator = emulators.get("aws")
+    key, secret = SUBMITTER
+    environ = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
+    for name, value in {**emulator.environ, **environ, "LLMCLOUD_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    made = Doctor(emulator.url, compute.Aws(Home(tmp_path, tmp_path / "config.yaml")))
+    made.tell("reset")
+    yield made
+    made.tell("reset")  # others use the same cloud
+
+
+def test_all_is_well_in_a_usual_account(doctor: Doctor) -> None:
+    found = doctor.check()
+    assert [each for each in found if not each.ok] == []
+    assert {each.subject for each in found} == {
+        *("identity", "region", "permits", "network", "images", "store", "quota")
+    }
+    assert found[0].detail == f"arn:aws:iam::{ACCOUNT}:user/submitter"
+
+
+def test_without_credentials_nothing_else_is_looked_at(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    (found,) = doctor.check()
+    assert (found.subject, found.ok) == ("identity", False)
+    assert "aws configure" in found.fix
+
+
+@pytest.mark.parametrize("service", ["vm", "managed"])
+def test_the_policy_that_is_printed_is_all_that_is_needed(doctor: Doctor, service: str) -> None:
+    """And each of its actions is missed, were it not in it."""
+    whole = doctor.aws.policy()
+    doctor.put_policy(whole)
+    (found,) = doctor.find("permits", accelerator="A100:8", service=service)
+    assert found.detail == "IAM would allow submitter all that jobs do"
+    assert found.ok
+    needed = [each for each in permissions.granted(service) if each.is_needed]
+    kept = [each for each in whole["Statement"] if each["Sid"] == "LookAhead"]
+    doctor.put_policy({**whole, "Statement": kept})
+    (found,) = doctor.find("permits", accelerator="A100:8", service=service)
+    assert not found.ok
+    for grant in needed:
+        assert f"{', '.join(grant.actions)} ({grant.why})" in found.detail
+
+
+def test_what_is_denied_is_named_with_what_it_is_for(doctor: Doctor) -> None:
+    whole = doctor.aws.policy()
+    deny = {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "*"}
+    doctor.put_policy({**whole, "Statement": [*whole["Statement"], deny]})
+    (found,) = doctor.find("permits")
+    assert not found.ok
+    assert found.detail == (
+        "IAM would deny ec2:RunInstances (to make machines, and the group in which they talk to "
+        "one another)"
+    )
+    assert "llmcloud doctor aws --policy" in found.fix
+
+
+def test_where_simulating_is_not_permitted_it_is_told(doctor: Doctor) -> None:
+    doctor.allow(Action=["ec2:*", "s3:*", "ssm:*", "servicequotas:*"])
+    doctor.tell("knobs", enforces_iam=True)
+    (found,) = doctor.find("permits")
+    assert found.detail == "not looked at: iam:SimulatePrincipalPolicy is not permitted"
+
+
+def test_a_role_that_was_assumed_is_asked_about_with_its_path(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Single sign-on makes such; who assumed it has an ARN without path."""
+    iam, sts = doctor.account.client_of("iam"), doctor.account.client_of("sts")
+    trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
+    arn = iam.create_role(
+        RoleName="Trainer",
+        Path="/aws-reserved/sso.amazonaws.com/",
+        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+    )["Role"]["Arn"]
+    iam.put_role_policy(
+        RoleName="Trainer", PolicyName="all", PolicyDocument=json.dumps(doctor.aws.policy())
+    )
+    got = sts.assume_role(RoleArn=arn, RoleSessionName="someone")["Credentials"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", got["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", got["SecretAccessKey"])
+    monkeypatch.setenv("AWS_SESSION_TOKEN", got["SessionToken"])
+    doctor.aws = compute.Aws(doctor.aws._home)
+    (found,) = doctor.find("permits")
+    assert found.detail == "IAM would allow Trainer all that jobs do"
+
+
+def test_the_root_user_cannot_be_simulated(doctor: Doctor) -> None:
+    for arn in (f"arn:aws:iam::{ACCOUNT}:root", f"arn:aws:sts::{ACCOUNT}:federated-user/a"):
+        assert Principal.of(Caller(ACCOUNT, arn), doctor.account) is None
+
+
+def test_the_quota_of_the_wanted_type_is_enough_or_told_how_to_raise(doctor: Doctor) -> None:
+    doctor.tell("quotas", region="us-west-2", code=P_QUOTA, value=96)
+    (enough,) = [
+        each
+        for each in doctor.find("quota", accelerator="A100:8", region=["us-west-2"])
+        if "us-west-2" in each.detail
+    ]
+    assert enough.ok
+    assert enough.detail == (
+        "Running On-Demand P instances (L-417A185B) in us-west-2: 96 vCPUs, 0 in use, 96 wanted"
+    )
+    (less,) = doctor.find("quota", accelerator="A100:8", region=["us-west-2"], nodes=2)
+    assert not less.ok
+    assert (
+        "aws service-quotas request-service-quota-increase --region us-west-2 --service-code ec2 "
+        "--quota-code L-417A185B --desired-value 192"
+    ) in less.fix
+
+
+def test_spot_has_a_quota_of_its_own(doctor: Doctor) -> None:
+    doctor.tell("quotas", region="us-east-1", code=P_SPOT_QUOTA, value=0)
+    asked = {"accelerator": "H100:8", "region": ["us-east-1"], "spot": "fallback"}
+    spot, on_demand = doctor.find("quota", **asked)
+    assert not spot.ok
+    assert "All P Spot Instance Requests (L-7212CCBC)" in spot.detail
+    assert on_demand.ok
+
+
+def test_what_runs_counts_against_the_quota(doctor: Doctor) -> None:
+    doctor.tell("quotas", region="us-east-1", code=G_QUOTA, value=8)
+    ec2 = doctor.account.client_of("ec2", "us-east-1")
+    image = ec2.describe_images(Owners=["099720109477"])["Images"][0]["ImageId"]
+    asked = {"ImageId": image, "MinCount": 1, "MaxCount": 1}
+    ec2.run_instances(InstanceType="g5.xlarge", **asked)
+    ec2.run_instances(InstanceType="m5.large", **asked)
+    (found,) = doctor.find("quota", instance_type="g4dn.2xlarge", region=["us-east-1"])
+    assert "8 vCPUs, 4 in use, 8 wanted" in found.detail
+    assert not found.ok
+    assert "--desired-value 12" in found.fix
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "code"),
+    [
+        ("m7i.large", "L-1216C47A"),
+        ("g6e.xlarge", G_QUOTA),
+        ("gr6.4xlarge", G_QUOTA),
+        ("p5en.48xlarge", P_QUOTA),
+        ("trn1.32xlarge", "L-2C3B7624"),
+        ("inf2.xlarge", "L-1945791B"),
+    ],
+)
+def test_a_type_counts_to_the_quota_of_its_family(instance_type: str, code: str) -> None:
+    assert quotas.quota_of(instance_type, spot=False).code == code
+
+
+def test_a_region_that_is_not_enabled_is_told_with_how_to_enable_it(doctor: Doctor) -> None:
+    (found,) = doctor.find("region", accelerator="A100-80GB:8", region=["il-central-1"])
+    assert not found.ok
+    assert found.fix == "aws account enable-region --region-name il-central-1"
+
+
+def test_a_region_without_a_default_network_is_told_with_how_to_make_it(doctor: Doctor) -> None:
+    ec2 = doctor.account.client_of("ec2", "us-east-1")
+    for each in ec2.describe_subnets()["Subnets"]:
+        ec2.delete_subnet(SubnetId=each["SubnetId"])
+    (found,) = doctor.find("network")
+    assert (found.ok, found.fix) == (False, "aws ec2 create-default-vpc --region us-east-1")
+
+
+def test_the_zones_that_have_the_type_are_named(doctor: Doctor) -> None:
+    (found,) = doctor.find("network", accelerator="H100:8", region=["us-east-1"])
+    assert found.ok
+    assert found.detail.endswith("has p5.48xlarge")
+    assert "us-east-1" in found.detail
+
+
+def test_an_image_that_is_not_there_is_told(doctor: Doctor) -> None:
+    (found,) = doctor.find("images", accelerator="L4:1", image="ami-0123456789abcdef0")
+    assert not found.ok
+    assert "ami-0123456789abcdef0" in found.detail
+
+
+def test_the_store_is_made_only_when_asked_to_mend(doctor: Doctor) -> None:
+    region = "eu-central-1"
+    s3 = doctor.account.client(region)
+    name = f"llmcloud-{ACCOUNT}-{region}"
+    asked = {"accelerator": "T4:1", "region": [region]}
+    for key in s3.list_objects_v2(Bucket=name).get("Contents", []) if _has(s3, name) else []:
+        s3.delete_object(Bucket=name, Key=key["Key"])
+    if _has(s3, name):
+        s3.delete_bucket(Bucket=name)
+    (found,) = doctor.find("store", **asked)
+    assert (found.ok, found.detail) == (True, f"s3://{name}, which the first job makes")
+    assert not _has(s3, name)
+    (found,) = doctor.find("store", mend=True, **asked)
+    assert found.ok
+    assert _has(s3, name)
+    (found,) = doctor.find("store", **asked)
+    assert found.detail == f"s3://{name} in {region}"
+
+
+def _has(s3: Any, name: str) -> bool:
+    return name in {each["Name"] for each in s3.list_buckets()["Buckets"]}
+
+
+def test_a_store_that_is_named_is_the_one_looked_at(doctor: Doctor) -> None:
+    (found,) = doctor.find("store", accelerator="T4:1", store="s3://no-such-bucket-anywhere")
+    assert not found.ok
+    assert "s3://no-such-bucket-anywhere" in found.detail
+
+
+def test_a_job_that_nothing_suits_is_told_as_such(doctor: Doctor) -> None:
+    found = doctor.check(accelerator="A100:3")
+    assert [each.subject for each in found] == ["identity", "offers"]
+    assert "Did you mean A100:8" in found[1].fix
+
+
+def test_training_jobs_have_neither_network_nor_images(doctor: Doctor) -> None:
+    found = {each.subject for each in doctor.check(accelerator="A100:8", service="managed")}
+    assert found == {"identity", "region", "permits", "store", "quota"}
+
+
+def test_the_command_takes_a_job_file_or_an_accelerator(doctor: Doctor, tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("name: a\nprovider: local\nrun: 'true'\nresources: {accelerator: L4:1}\n")
+    for arguments in ([str(job)], ["--accelerator", "L4:1"]):
+        done = CliRunner().invoke(app, ["doctor", "aws", *arguments, "--json"])
+        assert done.exit_code == 0, done.output
+        found = {each["subject"]: each["detail"] for each in json.loads(done.stdout)}
+        assert "g6.xlarge" in found["network"]
+        assert "Running On-Demand G and VT instances" in found["quota"]
+
+
+def test_the_policy_fits_what_iam_takes(doctor: Doctor) -> None:
+    """A managed policy has at most 6,144 characters, white space not counted."""
+    done = CliRunner().invoke(app, ["doctor", "aws", "--policy"])
+    assert done.exit_code == 0
+    assert len("".join(done.stdout.split())) <= 6144
+    assert f"llmcloud-{ACCOUNT}-*" in done.stdout
