@@ -129,6 +129,7 @@ class Attempt:
     def _work(self) -> int:
         task, seat = self._seat.task, self._seat
         fetch.fetch(seat.store, task, seat.code, self._check)
+        seat.link_checkpoints()
         self._restore()
         self._check()
         setup = Setup(task.setup, seat.code, seat.environments, f"{task.job}-{seat.rank}")

@@ -41,33 +41,33 @@ PREEMPTED = "node 0 was preempted"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Take part in a job; 0 once the job has ended, whatever its end."""
+    """Take part in a job; 0 once it has ended, whatever its end, unless the machine must know."""
     options = _parse(argv)
     process.become_subreaper()
     try:
-        _take_part(options)
+        return _take_part(options)
     except (Failure, OSError) as failure:
         print(f"{status.now()} {failure}", file=sys.stderr, flush=True)  # noqa: T201
         return Failure.exit_code
-    return 0
 
 
-def _take_part(options: argparse.Namespace) -> None:
+def _take_part(options: argparse.Namespace) -> int:
     store = open_store(options.store)
     document = json.loads(store.get(layout.job_document(options.job)).data)
     task = Task.from_json(json.dumps(document["task"]).encode())
     if not options.machine:
         _run(Node(_seat(options, store, task)))
-        return
+        return 0
     machine = open_machine(options)
     options.rank, options.host = machine.rank(store, task), machine.host
     tenancy = Tenancy(machine, store, task)
     if options.rank < task.nodes:
         os.environ.update(machine.secrets(task))
-        node = Node(_seat(options, store, task))
+        node = Node(machine.furnish(_seat(options, store, task)))
         with dataclasses.replace(tenancy, leave=node.terminate):
             _run(node)
     tenancy.end(options.rank)
+    return machine.exit_code
 
 
 def _run(node: Node) -> None:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Seat:
-    """A node's place in its job; `expires_at_s` is on this machine's monotonic clock."""
+    """A node's place in its job; `expires_at_s` is on this machine's monotonic clock.
+
+    `kept` is a folder of the machine's that is to be the one of the checkpoints.
+    """
 
     store: ObjectStore
     task: Task
@@ -25,6 +28,7 @@ class Seat:
     incarnation: str
     expires_at_s: float | None
     parent: int | None = None
+    kept: Path | None = None
 
     @property
     def code(self) -> Path:
@@ -35,6 +39,12 @@ class Seat:
     def checkpoints(self) -> Path:
         """Return the folder the job writes its checkpoints to."""
         return self.code / self.task.checkpoints.path
+
+    def link_checkpoints(self) -> None:
+        """Have the machine's own folder of checkpoints in its place among the code."""
+        if self.kept and not self.checkpoints.is_symlink():
+            self.checkpoints.parent.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.symlink_to(self.kept)
 
     @property
     def set_aside(self) -> Path:

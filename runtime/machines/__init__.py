@@ -10,14 +10,23 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
 
+    from llmcloud.runtime.seat import Seat
     from llmcloud.runtime.store import ObjectStore
     from llmcloud.runtime.task import Task
 
-KINDS = {"aws": "llmcloud.runtime.machines.aws"}
+KINDS = {
+    "aws": "llmcloud.runtime.machines.aws",
+    "sagemaker": "llmcloud.runtime.machines.sagemaker",
+}
 
 
 class Machine(ABC):
-    """A rented machine: who it is, what only it may know, and when it must go."""
+    """A rented machine: who it is, what only it may know, and when it must go.
+
+    `exit_code` is what the node's program ends with, for services that look at it.
+    """
+
+    exit_code = 0
 
     @property
     @abstractmethod
@@ -31,6 +40,10 @@ class Machine(ABC):
     @abstractmethod
     def secrets(self, task: Task) -> Mapping[str, str]:
         """Return the values of the job's secrets by name."""
+
+    def furnish(self, seat: Seat) -> Seat:
+        """Return a node's seat with what the cloud has brought to this machine."""
+        return seat
 
     @abstractmethod
     def is_leaving(self) -> bool:

@@ -120,7 +120,7 @@ class Instance(Machine):
 
     def _ask(self, service: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Make a request to a service of this region, until it is answered."""
-        region = self._metadata("placement/region")
+        region = self._region()
         host = f"{service}.{region}.{DOMAINS.get(region[:3], 'amazonaws.com')}"
         scope = Scope(region, service, hashlib.sha256(body).hexdigest())
         for number in range(TRIES):
@@ -140,6 +140,9 @@ class Instance(Machine):
                 problem = error
             time.sleep(min(2.0**number, 20.0))
         raise Unavailable(f"{service} did not answer: {problem}.", where=host) from problem
+
+    def _region(self) -> str:
+        return self._metadata("placement/region")
 
     def _keys(self) -> dict[str, str]:
         """Return what the role of this machine is known by now, as obstore names it."""

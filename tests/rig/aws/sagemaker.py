@@ -46,6 +46,8 @@ class SageMaker:
         """Return the service of a new world, in which nobody has trained yet."""
         self.stop_all()
         self.controls, self._world = Controls(), world
+        if self._means.executor:
+            self._means.executor.lock = world.lock
         self._jobs, self._runs = {}, {}
         operations = {
             "CreateTrainingJob": self._create,

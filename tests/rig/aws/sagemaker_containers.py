@@ -40,7 +40,7 @@ class Overlays:
     """
 
     def __init__(self, space: Namespace) -> None:
-        self.lock: AbstractContextManager[object] = threading.RLock()  # held around moto
+        self.lock: AbstractContextManager[object] = threading.RLock()
         self._space = space
         self._roles: dict[str, str] = {}
         self._numbers = itertools.count(1)
@@ -131,6 +131,8 @@ class Bare:
 
     They have no root of their own: /opt/ml in their command is where it lies outside.
     """
+
+    lock: AbstractContextManager[object]
 
     def start(self, wanted: Sequence[Wanted]) -> list[Container]:
         return [_Process(each) for each in wanted]

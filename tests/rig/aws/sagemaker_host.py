@@ -11,6 +11,7 @@ from tests.rig.aws import sagemaker_s3
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import IO
 
@@ -62,7 +63,9 @@ class Container(Protocol):
 
 
 class Executor(Protocol):
-    """What runs containers."""
+    """What runs containers; `lock` is to be held around moto."""
+
+    lock: AbstractContextManager[object]
 
     def start(self, wanted: Sequence[Wanted]) -> list[Container]:
         """Start the containers of all hosts of a job."""

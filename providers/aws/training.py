@@ -1,0 +1,227 @@
+"""SageMaker training jobs: made, described and ended; the nodes in them are ours as everywhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.core.provider import Leftover, Machine, MachineState
+from llmcloud.providers.aws import names, training_images, training_request
+from llmcloud.providers.aws.codes import CODES
+from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
+from llmcloud.providers.aws.training_request import Known, Settings, name_of
+from llmcloud.runtime.errors import NoCapacity, QuotaExceeded
+from llmcloud.runtime.store import split_bucket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from llmcloud.core.errors import Problem
+    from llmcloud.core.job import Job
+    from llmcloud.core.provider import Launch, Offer, Place
+    from llmcloud.core.spec.models import JobSpec
+    from llmcloud.providers.aws.credentials import Account
+    from llmcloud.providers.aws.identity import Identity
+
+EXISTS = "ResourceInUse"
+# What Describe and Stop answer where there is no such job, or none that could be stopped: their
+# requests hold nothing but a name of ours, which is always a valid one.
+NO_SUCH_JOB = {"ValidationException", "ResourceNotFound"}
+ENDED = {"Completed", "Failed", "Stopped"}
+STATES = {
+    **dict.fromkeys(ENDED, MachineState.GONE),
+    "Stopping": MachineState.RUNNING,
+    "Deleting": MachineState.GONE,
+}
+IN_PROGRESS = "InProgress"
+SECONDARY_STATES = {  # of jobs in progress; AWS may add others
+    "Starting": MachineState.STARTING,
+    "Pending": MachineState.STARTING,
+    "Downloading": MachineState.STARTING,
+    "LaunchingMLInstances": MachineState.STARTING,
+    "PreparingTrainingStack": MachineState.STARTING,
+    "DownloadingTrainingImage": MachineState.STARTING,
+    "Interrupted": MachineState.STARTING,
+    "Restarting": MachineState.STARTING,
+    "Training": MachineState.RUNNING,
+    "Uploading": MachineState.RUNNING,
+    "Updating": MachineState.RUNNING,
+    "Stopping": MachineState.RUNNING,
+}
+KIND = "training job"
+NO_ACCOUNT = "000000000000"  # stands for the account where that is not known yet
+
+
+class Training:
+    """The training jobs of an account."""
+
+    def __init__(self, account: Account, identity: Identity) -> None:
+        self._account, self._identity = account, identity
+
+    def refusals(self, spec: JobSpec) -> list[Problem]:
+        """Return the options of a spec that a training job can't have, by name."""
+        return training_request.refusals(spec)
+
+    def offers(self, found: list[Offer]) -> list[Offer]:
+        """Return those of EC2's offers that training jobs can have; NoCapacity if none.
+
+        The prices are EC2's: SageMaker's own are not in the catalog.
+        """
+        known = [offer for offer in found if offer.instance_type in training_images.types()]
+        if not known:
+            types = ", ".join(dict.fromkeys(offer.instance_type for offer in found))
+            fix = "Choose another type (llmcloud accelerators), or set service: vm."
+            raise NoCapacity(f"SageMaker does not train on {types}.", where="service", fix=fix)
+        return known
+
+    def requests(self, launch: Launch, spec: JobSpec) -> dict[str, Any]:
+        """Return CreateTrainingJob as it will be, but for what only the account knows."""
+        job = launch.job
+        sources = [each.source for each in job.task.data] or [
+            each.source if "://" in each.source else "data/(its digest)/" for each in spec.data
+        ]
+        role = f"arn:aws:iam::{NO_ACCOUNT}:role/{names.of_job(job.id)}"
+        known = Known(role, sources, "whoever submits", Settings.from_environ())
+        return training_request.request(launch, spec, known)
+
+    def launch(self, launch: Launch, spec: JobSpec, bucket_region: str) -> list[Machine]:
+        """Ask for a job's hosts, or find that they were asked for."""
+        from botocore.exceptions import ClientError
+
+        where = f"{launch.offer.region}, ml.{launch.offer.instance_type}"
+        self._expect_possible(launch.offer, spec, bucket_region, where)
+        owner = self._identity.caller.arn
+        role = self._identity.role(launch.job, names.tags(launch, owner))
+        arn = self._identity.role_arn(role)
+        sources = list(self._sources(launch.job))
+        known = Known(arn, sources, owner, Settings.from_environ())
+        asked = training_request.request(launch, spec, known)
+        with translated(where):
+            try:
+                self._client(launch.offer.region).create_training_job(**asked)
+            except ClientError as error:
+                if code_of(error) != EXISTS:
+                    raise
+        if lacking := self._lacking(launch.place, where):
+            raise lacking
+        return self.describe(launch.place)
+
+    def describe(self, place: Place) -> list[Machine]:
+        """Return the hosts of a job, all in the state that the service says the job is in."""
+        found = self._found(place)
+        if found is None:
+            return []
+        state, detail = _state(found), _detail(found)
+        name = found["TrainingJobName"]
+        return [Machine(rank, name, state, detail) for rank in range(place.nodes)]
+
+    def delete(self, place: Place) -> bool:
+        """Stop a job; True once it has ended, which is when it costs nothing more."""
+        from botocore.exceptions import ClientError
+
+        found = self._found(place)
+        if found is None or found["TrainingJobStatus"] in ENDED:
+            return True
+        if found["TrainingJobStatus"] == IN_PROGRESS:
+            name = found["TrainingJobName"]
+            with translated(f"{place.region}, {name}"):
+                try:
+                    self._client(place.region).stop_training_job(TrainingJobName=name)
+                except ClientError as error:
+                    if code_of(error) not in NO_SUCH_JOB:  # it has just ended
+                        raise
+        return False
+
+    def left(self, region: str) -> Iterator[tuple[Leftover, dict[str, str]]]:
+        """Yield the training jobs of ours that still cost something in a region, and their tags."""
+        sagemaker = self._client(region)
+        asked = {"NameContains": names.PREFIX.rstrip("-"), "StatusEquals": IN_PROGRESS}
+        with translated(f"{region}, training jobs"):
+            for page in sagemaker.get_paginator("list_training_jobs").paginate(**asked):
+                for each in page["TrainingJobSummaries"]:
+                    said = sagemaker.list_tags(ResourceArn=each["TrainingJobArn"])["Tags"]
+                    tags = names.as_dict(said)
+                    if names.JOB in tags:
+                        name = f"{region}/{each['TrainingJobName']}"
+                        yield Leftover(KIND, name, tags[names.JOB], IN_PROGRESS), tags
+
+    def stop(self, leftover: Leftover) -> None:
+        """End a training job that `left` yielded."""
+        region, _, name = leftover.id.partition("/")
+        with translated(f"{region}, {name}"):
+            self._client(region).stop_training_job(TrainingJobName=name)
+
+    def _expect_possible(self, offer: Offer, spec: JobSpec, bucket_region: str, where: str) -> None:
+        """Raise NoCapacity for an offer that can't be used; another one may be."""
+        image = spec.machine_groups()[0].machine.image
+        if why := training_images.lacking(image, offer):
+            fix = "Name an image of your own with resources.image, or another region."
+            raise NoCapacity(f"{why}.", where=where, fix=fix)
+        if bucket_region != offer.region:
+            raise NoCapacity(
+                f"The store lies in {bucket_region}: training jobs read from their own region.",
+                where=where,
+                fix=f"Set region: {bucket_region}, or a store in {offer.region}.",
+            )
+
+    def _sources(self, job: Job) -> Iterator[str]:
+        """Yield the data sources; one that names no object is a folder, and ends in `/`."""
+        for source in (each.source for each in job.task.data):
+            is_open = "://" in source and not source.endswith("/")
+            yield source if not is_open or self._is_object(source) else f"{source}/"
+
+    def _is_object(self, url: str) -> bool:
+        from botocore.exceptions import ClientError
+
+        bucket, key = split_bucket("s3", url.removeprefix("s3://"))
+        with translated(url):
+            try:
+                self._account.client(self._account.region).head_object(Bucket=bucket, Key=key)
+            except ClientError as error:
+                if code_of(error) not in {"404", "NoSuchKey"}:
+                    raise
+                return False
+        return True
+
+    def _lacking(self, place: Place, where: str) -> NoCapacity | QuotaExceeded | None:
+        """Return why a job has failed before it began: there was nothing to run it on."""
+        found = self._found(place)
+        if found is None or found["TrainingJobStatus"] != "Failed":
+            return None
+        kind, _, said = found.get("FailureReason", "").partition(": ")
+        if kind not in CODES:
+            return None
+        made = failure(Refusal(kind, "", "SageMaker", message=said), where)
+        return made if isinstance(made, (NoCapacity, QuotaExceeded)) else None
+
+    def _found(self, place: Place) -> dict[str, Any] | None:
+        from botocore.exceptions import ClientError
+
+        name = name_of(place.job, place.launch)
+        with translated(f"{place.region}, {name}"):
+            try:
+                found: dict[str, Any] = self._client(place.region).describe_training_job(
+                    TrainingJobName=name
+                )
+            except ClientError as error:
+                if code_of(error) not in NO_SUCH_JOB:
+                    raise
+                return None
+        return found
+
+    def _client(self, region: str | None) -> Any:
+        return self._account.client_of("sagemaker", region or "")
+
+
+def _state(found: dict[str, Any]) -> MachineState:
+    status = found["TrainingJobStatus"]
+    if status == IN_PROGRESS:
+        return SECONDARY_STATES.get(found.get("SecondaryStatus", ""), MachineState.UNKNOWN)
+    return STATES.get(status, MachineState.UNKNOWN)
+
+
+def _detail(found: dict[str, Any]) -> str:
+    """Return why a job failed, or what the service is doing in its own words."""
+    if reason := found.get("FailureReason"):
+        return str(reason)
+    secondary = str(found.get("SecondaryStatus", ""))
+    return secondary if secondary != found["TrainingJobStatus"] else ""
