@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rig.aws import namespace
+from tests.rig.aws import namespace, overlay
 from tests.rig.aws.rig import Inside, tls_context
 from tests.rig.gcs.server import Response
 
@@ -120,6 +120,17 @@ def test_a_refusal_of_the_kernel_is_the_reason(
     monkeypatch.setattr(namespace, "PATH", f"{tmp_path}:{namespace.PATH}")
     with pytest.raises(namespace.Unavailable, match="ended: unshare failed: Operation not perm"):
         namespace.opened().__enter__()
+
+
+def test_a_machine_without_overlays_cannot_have_the_rig(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the first process of a root says last is the reason."""
+    failing = tmp_path / "init.py"
+    failing.write_text("raise OSError('no overlay')")
+    monkeypatch.setattr(overlay, "ROOT_INIT", failing)
+    reason = namespace.unavailable.__wrapped__()
+    assert reason == "no root filesystems for the rig's machines: OSError: no overlay"
 
 
 def test_kill_9_of_the_rig_leaves_nothing(
