@@ -24,6 +24,7 @@ from tests.rig.aws.groups import Groups
 from tests.rig.aws.iam import service as iam
 from tests.rig.aws.launch import Launcher
 from tests.rig.aws.machines import Machines
+from tests.rig.aws.placement import PlacementGroups
 from tests.rig.aws.scaling import Scaling
 from tests.rig.aws.ssm import service as ssm
 from tests.rig.aws.world import World
@@ -91,7 +92,7 @@ class Cloud:
         access.seed()
         self.world = World(hypervisor=self.options.hypervisor)
         self.machines = Machines(self.world)
-        launcher = Launcher(self.world, self.machines)
+        launcher = Launcher(self.world, self.machines, PlacementGroups(self.machines))
         self.groups = Groups(self.machines, launcher)
         made = [
             Ec2(self.world, self.machines, launcher).service(),

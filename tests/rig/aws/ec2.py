@@ -13,7 +13,6 @@ from tests.rig.aws import images
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.call import ON_TO_MOTO, Call, Refusal, Service
 from tests.rig.aws.launch import Launcher, Order
-from tests.rig.aws.placement import PlacementGroups
 from tests.rig.aws.spot import SpotOperations
 from tests.rig.aws.template import merged
 
@@ -38,7 +37,7 @@ class Ec2:
 
     def service(self) -> Service:
         spot = SpotOperations(self._world, self._launcher)
-        groups = PlacementGroups(self._machines)
+        groups = self._launcher.placement
         operations = {
             "RunInstances": self.run,
             "DescribeInstances": self.describe,

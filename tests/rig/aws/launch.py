@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from moto.ec2.models import EC2Backend
     from moto.ec2.models.instances import Instance, Reservation
     from tests.rig.aws.machines import Machines
+    from tests.rig.aws.placement import PlacementGroups
     from tests.rig.aws.world import World
 
 ROOT_DISK = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 15, "VolumeType": "gp3"}}
@@ -46,11 +47,13 @@ class Order:
 class Launcher:
     """Launches what is permitted, in a zone that has it."""
 
-    def __init__(self, world: World, machines: Machines) -> None:
+    def __init__(self, world: World, machines: Machines, groups: PlacementGroups) -> None:
         self._world = world
         self._machines = machines
+        self.placement = groups
         self._profile_refusals: dict[str, int] = {}
         self.spot_requests: dict[str, SpotRequest] = {}
+        machines.on_gone.append(self._end_request)
 
     def launch(self, order: Order) -> Reservation:
         """Make an order's instances; Refusal where EC2 would refuse."""
@@ -66,6 +69,7 @@ class Launcher:
     def check(self, order: Order) -> None:
         """Raise what EC2 says of an order before it looks for capacity."""
         checks.check(order.region, order.params)
+        self.placement.check(order.region, order.params)
         self._check_profile(order)
         if order.is_spot:
             least = prices.spot(self._world, order.region, order.instance_type)
@@ -120,6 +124,11 @@ class Launcher:
             "to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an "
             "adjustment to this limit.",
         )
+
+    def _end_request(self, instance: Instance, code: str) -> None:
+        for request in self.spot_requests.values():
+            if request.instance is instance:
+                request.end(code)
 
     def _complete(
         self, backend: EC2Backend, instance: Instance, order: Order, params: dict[str, Any]

@@ -63,6 +63,12 @@ class PlacementGroups:
         filters = call.params.get("Filters", [])
         return {"PlacementGroups": [each.described() for each in found if _passes(each, filters)]}
 
+    def check(self, region: str, params: dict[str, Any]) -> None:
+        """Raise Refusal for a launch into a group that is none."""
+        name = params.get("Placement", {}).get("GroupName")
+        if name and (region, name) not in self._groups:
+            raise _unknown(name)
+
     def delete(self, call: Call) -> Any:
         self._machines.look()
         name = call.params["GroupName"]
