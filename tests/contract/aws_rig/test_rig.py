@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,19 +75,27 @@ def test_an_instance_boots_writes_to_s3_and_terminates_itself(
     eventually(lambda: python(rig, STATE, instance_id) == "terminated")
 
 
-def test_up_exec_and_down_are_commands(rig: Rig) -> None:
-    """The one that runs in this process is not found: only `up` says where it is."""
-    del rig
+def test_up_exec_and_down_are_commands(rig: Rig, tmp_path: Path) -> None:
+    """The three find each other by the folder for temporary files: others may run rigs too."""
+    del rig  # it says whether there can be one
     tool = [sys.executable, "-m", "tests.rig"]
-    with subprocess.Popen([*tool, "up", "aws"], cwd=ROOT, stdout=subprocess.PIPE) as up:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([*tool, "up", "aws"], cwd=ROOT, env=env, stdout=subprocess.PIPE) as up:
         assert up.stdout is not None
         assert b"AWS is up." in up.stdout.readline()
         program = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
-        command = [*tool, "exec", "--", sys.executable, "-c", program]
-        inside = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        subprocess.run([*tool, "down"], cwd=ROOT, check=True)
+        inside = subprocess.run(
+            [*tool, "exec", "--", sys.executable, "-c", program],
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        subprocess.run([*tool, "down"], cwd=ROOT, env=env, check=True)
         assert up.wait(30) == 0
     assert inside.stdout == "123456789012\n"
+    assert list(tmp_path.glob("llmcloud-*")) == []
 
 
 def test_without_a_rig_exec_says_how_to_start_one(tmp_path: Path) -> None:
