@@ -95,7 +95,7 @@ def service_model(service: str) -> ServiceModel:
 
 
 def scope_of(request: Request) -> Scope:
-    """Say who asks which service, by the signature or else by the host's name."""
+    """Say who asks which service: by the signature, without one it is S3 or STS, by the host."""
     authorization = request.headers.get("authorization", "")
     credential = dict(request.query).get("X-Amz-Credential", "")
     if authorization.startswith(ALGORITHM):
@@ -107,21 +107,21 @@ def scope_of(request: Request) -> Scope:
     labels = request.headers.get("host", "").partition(":")[0].removesuffix(".amazonaws.com")
     names = labels.split(".")
     region = names[-1] if "-" in names[-1] else REGION
-    return Scope("", region, "" if names[0].isdigit() else names[0])
+    return Scope("", region, "sts" if names[0] == "sts" else "s3")
 
 
 def parsed(request: Request) -> Call:
     """Read a request whole, unless it is for S3."""
     scope = scope_of(request)
-    if scope.service in {"", "s3"} and not _is_form(request):
-        return Call(request, Scope(scope.key, scope.region, "s3"), "")
+    if scope.service == "s3" and not _is_form(request):
+        return Call(request, scope, "")
     body = request.body.read()
     form = dict(parse_qsl(body.decode(), keep_blank_values=True)) if _is_form(request) else {}
     form |= dict(request.query)
     target = request.headers.get("x-amz-target", "")
     operation = form.get("Action", "") or target.rpartition(".")[2]
-    if not scope.service or operation in UNSIGNED:
-        scope = Scope(scope.key, scope.region, UNSIGNED.get(operation, scope.service))
+    if not scope.key and operation in UNSIGNED:
+        scope = Scope("", scope.region, UNSIGNED[operation])
     call = Call(request, scope, operation, body)
     call.params = _params(call, form)
     return call

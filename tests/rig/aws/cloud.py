@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from moto.core.exceptions import ServiceException
 from tests.rig.aws import access, answer, inputs, moto_app, pricing, quotas, s3, schema
@@ -28,7 +28,7 @@ from tests.rig.aws.placement import PlacementGroups
 from tests.rig.aws.scaling import Scaling
 from tests.rig.aws.ssm import service as ssm
 from tests.rig.aws.world import World
-from tests.rig.gcs.server import Request, Response, Server
+from tests.rig.gcs.server import Interrupted, Request, Response, Server
 
 if TYPE_CHECKING:
     import ssl
@@ -115,12 +115,22 @@ class Cloud:
         call = Call(request, scope_of(request), "")
         try:
             call = parsed(request)
-            call.sent = sent
-            return self._journalled(call)
-        except Refusal as refusal:
-            return answer.refused(call, refusal)
+        except (Refusal, ValueError) as error:
+            return self._failed(call, error)
+        call.sent = sent
+        entry = self._journalled(call)
+        try:
+            self.faults.meet(entry, after=False)
+            response = self._answered(call)
+            entry["status"] = response.status
+            self.faults.meet(entry, after=True)
+        except Refusal as refusal:  # the rules' own
+            response = answer.refused(call, refusal)
+            entry["status"] = response.status
+        return response
 
-    def _journalled(self, call: Call) -> Response:
+    def _journalled(self, call: Call) -> dict[str, Any]:
+        """Write a call down, once it is known what it is for."""
         asked = s3.asked(call.request) if call.service == "s3" else s3.Asked(call.operation)
         call.operation = asked.operation
         if asked.operation == "DeleteObjects":
@@ -128,20 +138,25 @@ class Cloud:
         entry = self.faults.enter(call, asked.bucket, asked.key)
         if self.world.knobs.latency_s:
             time.sleep(self.world.knobs.latency_s)
-        self.faults.meet(entry, after=False)
+        return entry
+
+    def _answered(self, call: Call) -> Response:
         try:
-            response = self._answer(call)
-        except Refusal as refusal:
-            response = answer.refused(call, refusal)
-        except ServiceException as error:  # what moto's parts say to ours
-            response = answer.refused(call, Refusal(error.code, error.message))
+            return self._answer(call)
+        except Interrupted:
+            raise
         except Exception as error:  # noqa: BLE001 - a test hears of it
-            self.world.problems.append(f"bug: {call.service} {call.operation}: {error!r}")
-            traceback.print_exc()
-            response = answer.refused(call, Refusal("InternalFailure", repr(error), 500))
-        entry["status"] = response.status
-        self.faults.meet(entry, after=True)
-        return response
+            return self._failed(call, error)
+
+    def _failed(self, call: Call, error: Exception) -> Response:
+        """Say it as AWS would; what is no refusal is a bug of the rig, and a test's failure."""
+        if isinstance(error, Refusal):
+            return answer.refused(call, error)
+        if isinstance(error, ServiceException):  # what moto's parts say to ours
+            return answer.refused(call, Refusal(error.code, error.message))
+        self.world.problems.append(f"bug: {call.service} {call.operation}: {error!r}")
+        traceback.print_exception(error)
+        return answer.refused(call, Refusal("InternalFailure", repr(error), 500))
 
     def _answer(self, call: Call) -> Response:
         with self.world.lock:

@@ -16,6 +16,8 @@ from tests.rig.aws.launch import Launcher, Order
 from tests.rig.aws.spot import SpotOperations
 from tests.rig.aws.template import merged
 
+from llmcloud.providers.aws.offers import DEFAULT_REGIONS
+
 if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance, Reservation
     from tests.rig.aws.machines import Machines
@@ -45,6 +47,7 @@ class Ec2:
             "DeleteSecurityGroup": self.delete_group,
             "GetConsoleOutput": self.console,
             "DescribeImages": self.images,
+            "DescribeRegions": self.regions,
             "DescribeSpotInstanceRequests": spot.describe,
             "CancelSpotInstanceRequests": spot.cancel,
             "DescribeSpotPriceHistory": spot.prices,
@@ -54,6 +57,19 @@ class Ec2:
             **dict.fromkeys(LOOKS, self.look),
         }
         return Service("ec2", "ec2", operations, is_on_moto=True)
+
+    def regions(self, _: Call) -> Any:
+        """Return the regions of the account's part of AWS, those that every account has."""
+        return {
+            "Regions": [
+                {
+                    "RegionName": name,
+                    "Endpoint": f"ec2.{name}.amazonaws.com",
+                    "OptInStatus": "opt-in-not-required",
+                }
+                for name in sorted(DEFAULT_REGIONS)
+            ]
+        }
 
     def run(self, call: Call) -> Any:
         """Launch MaxCount instances or none; the same token asks for the same ones."""
