@@ -2,8 +2,7 @@ set -euo pipefail
 export HOME=/root AWS_REGION=$REGION
 cd /opt && mkdir -p llmcloud && cd llmcloud
 imds=http://169.254.169.254/latest token='' role=''
-config='import json,sys; k=json.load(sys.stdin)
-print("user=%s:%s\nheader=x-amz-security-token: %s" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
+config='import json,sys; k=json.load(sys.stdin); print("user=%s:%s\nheader=x-amz-security-token: %s" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
 metadata() { curl -fsS --retry 9 --retry-all-errors -H "X-aws-ec2-metadata-token: $token" "$imds/meta-data/$1"; }
 s3() { metadata "iam/security-credentials/$role" | python3 -c "$config" | curl -fsS --retry 5 --retry-all-errors -K - \
   --aws-sigv4 "aws:amz:$REGION:s3" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"; }
@@ -17,9 +16,11 @@ s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"
 echo "$RUNTIME  node.pyz" | sha256sum -c -
 python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy python3-venv; }
 python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
+mkdir -p bin && ln -sf "$python" bin/python  # which plain images do not have
+export PATH=$(dirname "$python"):$PATH:$PWD/bin
 if [ -d /run/systemd/system ]; then
   printf '%s\n' '[Unit]' 'After=network-online.target' 'SuccessAction=poweroff' 'FailureAction=poweroff' '[Service]' \
-    "Environment=HOME=/root AWS_REGION=$REGION" "ExecStart=$python $PWD/node.pyz $ARGUMENTS" Restart=on-failure \
+    "Environment=HOME=/root AWS_REGION=$REGION PATH=$PATH" "ExecStart=$python $PWD/node.pyz $ARGUMENTS" Restart=on-failure \
     TimeoutStopSec=120 '[Install]' 'WantedBy=multi-user.target' >/etc/systemd/system/llmcloud.service
   systemctl daemon-reload && systemctl enable --now --no-block llmcloud && trap - EXIT
 else

@@ -1,0 +1,209 @@
+"""A submitter of the rig's AWS: the real command inside its network, and what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import urllib.request
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from tests.e2e.conftest import LLMCLOUD, Done, eventually
+from tests.rig.aws.account import ACCOUNT
+
+from llmcloud.runtime import layout
+from llmcloud.runtime.checkpoints.manifest import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from tests.rig.aws.rig import Rig
+
+REGION = "us-east-1"
+BUCKET = f"llmcloud-{ACCOUNT}-{REGION}"
+TIMEOUT_S = 120.0
+PYTHON = sys.executable  # which the machines have too, with numpy
+# Counts, saves each step by an atomic rename, and goes on from the newest one it finds.
+COUNTS = """
+    import json, os, sys, time
+    from pathlib import Path
+    folder, last = Path(os.environ["LLMCLOUD_CHECKPOINT_DIR"]), int(sys.argv[1])
+    steps = [int(path.stem.split("-")[1]) for path in folder.glob("step-*.json")]
+    print("begins after", max(steps, default=0), flush=True)
+    for step in range(max(steps, default=0) + 1, last + 1):
+        time.sleep(0.25)
+        new = folder / f".step-{step}.json"
+        new.write_text(json.dumps({"step": step, "sum": step * (step + 1) // 2}))
+        new.rename(folder / f"step-{step}.json")
+        print(f"step {step} loss={1 / step:.4f}", flush=True)
+"""
+
+
+@dataclass
+class Submitter:
+    """Someone with credentials, a folder of job files, and a home of their own."""
+
+    rig: Rig
+    root: Path
+    environ: dict[str, str]
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def job(self, name: str, run: str, more: str = "", **files: str) -> str:
+        """Write a job file and the files beside it; return the job file's path."""
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        for file, text in files.items():
+            (folder / file.replace("__", ".")).write_text(textwrap.dedent(text))
+        script = textwrap.indent(textwrap.dedent(run).strip(), "  ")
+        own = f"name: {name}-{uuid.uuid4().hex[:6]}\nprovider: aws\nregion: {REGION}\n"
+        path = folder / "job.yaml"
+        path.write_text(f"{own}run: |\n{script}\n{textwrap.dedent(more)}")
+        return str(path)
+
+    def start(self, *args: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        child = self.rig.popen(
+            [*LLMCLOUD, *args],
+            {**self.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        self.started.append(child)
+        return child
+
+    def cli(
+        self, *args: str, env: Mapping[str, str] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> Done:
+        """Run a command to its end."""
+        child = self.start(*args, env=env)
+        out, err = child.communicate(timeout=timeout_s)
+        return Done(child.returncode, out.decode(), err.decode())
+
+    def submit(self, path: str, *args: str) -> str:
+        """Submit a job, detached, and return its id."""
+        done = self.cli("submit", path, "--detach", "--json", *args)
+        assert done.code == 0, done.err
+        return str(done.document["job"])
+
+    def state(self, job: str) -> dict[str, Any]:
+        done = self.cli("status", job, "--json")
+        assert done.code == 0, done.err
+        found: dict[str, Any] = done.document
+        return found
+
+    def await_state(self, job: str, *states: str) -> dict[str, Any]:
+        eventually(lambda: self.state(job)["state"] in states, f"{job} is one of {states}")
+        return self.state(job)
+
+    def log(self, job: str) -> str:
+        return self.cli("logs", job).out
+
+    def await_log(self, job: str, text: str) -> None:
+        eventually(lambda: text in self.log(job), f"{text!r} in the log of {job}")
+
+    def object(self, key: str) -> bytes:
+        """Return an object of the store, as it lies there."""
+        found = self.client("s3").get_object(Bucket=BUCKET, Key=key)
+        return bytes(found["Body"].read())
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """Return the SDK's client of the same account, for this process."""
+        return boto3.session.Session().client(
+            service,
+            region,
+            endpoint_url=f"http://127.0.0.1:{self.rig.cloud.port}",
+            aws_access_key_id=self.rig.environ["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=self.rig.environ["AWS_SECRET_ACCESS_KEY"],
+        )
+
+    def instances(self, region: str = REGION) -> list[dict[str, Any]]:
+        """Return the machines that are not gone."""
+        found = self.client("ec2", region).describe_instances()["Reservations"]
+        each = (instance for reservation in found for instance in reservation["Instances"])
+        return [i for i in each if i["State"]["Name"] not in {"terminated", "shutting-down"}]
+
+    def left(self, region: str = REGION) -> dict[str, list[str]]:
+        """Return all that is there of what submits make, by its kind."""
+        ec2, iam = self.client("ec2", region), self.client("iam")
+        scaling, ssm = self.client("autoscaling", region), self.client("ssm", region)
+        groups = ec2.describe_security_groups()["SecurityGroups"]
+        roles = iam.list_roles()["Roles"]
+        found = {
+            "instances": [each["InstanceId"] for each in self.instances(region)],
+            "security groups": [g["GroupName"] for g in groups if g["GroupName"] != "default"],
+            "volumes": [each["VolumeId"] for each in ec2.describe_volumes()["Volumes"]],
+            "interfaces": [
+                each["NetworkInterfaceId"]
+                for each in ec2.describe_network_interfaces()["NetworkInterfaces"]
+            ],
+            "templates": [
+                each["LaunchTemplateName"]
+                for each in ec2.describe_launch_templates()["LaunchTemplates"]
+            ],
+            "placement groups": [
+                each["GroupName"]
+                for each in ec2.describe_placement_groups()["PlacementGroups"]
+                if each["State"] != "deleted"
+            ],
+            "scaling groups": [
+                each["AutoScalingGroupName"]
+                for each in scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+            ],
+            "roles": [each["RoleName"] for each in roles if "llmcloud" in each["RoleName"]],
+            "profiles": [
+                each["InstanceProfileName"]
+                for each in iam.list_instance_profiles()["InstanceProfiles"]
+            ],
+            "parameters": [
+                each["Name"]
+                for each in ssm.get_parameters_by_path(Path="/llmcloud", Recursive=True)[
+                    "Parameters"
+                ]
+            ],
+        }
+        return {kind: names for kind, names in found.items() if names}
+
+    def control(self, call: str, **said: Any) -> Any:
+        """Make a control call of the rig, see tests/rig/aws/control.py; POST."""
+        url = f"http://127.0.0.1:{self.rig.cloud.port}/_rig/{call}"
+        request = urllib.request.Request(url, json.dumps(said).encode(), method="POST")
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture
+def rig(aws_rig: Rig) -> Iterator[Rig]:
+    aws_rig.reset()
+    yield aws_rig
+    assert aws_rig.cloud.world.problems == []
+
+
+@pytest.fixture
+def submitter(rig: Rig, tmp_path: Path) -> Iterator[Submitter]:
+    """Give a submitter; whatever it started has ended, and no machine runs, afterwards."""
+    kept = ("PATH", "HOME", "LANG", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG")
+    own = {name: os.environ[name] for name in kept if name in os.environ}
+    made = Submitter(rig, tmp_path, {**own, "LLMCLOUD_HOME": str(tmp_path / "home")})
+    try:
+        yield made
+        eventually(lambda: not made.instances(), f"no machine runs: {made.instances()}")
+    finally:
+        for child in made.started:
+            if child.poll() is None:
+                child.kill()
+            child.communicate()
+        shutil.rmtree(tmp_path / "home", ignore_errors=True)
+
+
+def manifest_of(submitter: Submitter, job: str, step: int) -> Manifest:
+    """Return the manifest of a checkpoint in the store."""
+    key = layout.checkpoint_complete(job, step)
+    return Manifest.from_json(submitter.object(key))

@@ -1,0 +1,151 @@
+"""Jobs on EC2 machines that really boot: from the submit to nothing left."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.e2e.aws.conftest import COUNTS, PYTHON, manifest_of
+from tests.e2e.conftest import eventually
+
+if TYPE_CHECKING:
+    from tests.e2e.aws.conftest import Submitter
+
+TEMPLATE = Path(__file__).parents[3] / "templates" / "tiny-gpt"
+CHECKPOINTS = "checkpoints: {interval: 1s, keep: 3}\n"
+TWO = "resources: {nodes: 2}\n"
+MEET = """
+    import os, socket, time
+    rank, port = os.environ["NODE_RANK"], int(os.environ["MASTER_PORT"])
+    where = os.environ["MASTER_ADDR"], port
+    print("node", rank, "at", os.environ["LLMCLOUD_NODE_IPS"], "by", where[0], flush=True)
+    if rank == "0":
+        print("said", socket.create_server(where).accept()[0].recv(99).decode())
+    while rank == "1":
+        try:
+            socket.create_connection(where).sendall(b"hello from 1")
+            break
+        except OSError:
+            time.sleep(0.1)
+"""
+
+
+def test_tiny_gpt_trains_on_one_machine_and_leaves_nothing(submitter: Submitter) -> None:
+    """Submit, boot, train, live log, metrics, checkpoint, pull; the digest is the node's own."""
+    folder = submitter.root / "tiny"
+    shutil.copytree(TEMPLATE, folder)
+    after = "sha256sum checkpoints/*-300* | sed 's/^/digest /'"
+    done = submitter.cli(
+        "submit",
+        str(folder / "job.yaml"),
+        *("--set", "provider=aws", "--set", "region=us-east-1", "--set", "setup="),
+        *("--set", f"run={PYTHON} train.py {{hyperparameters}} && {after}"),
+        *("--set", "hyperparameters.max_steps=300", "--set", "checkpoints.interval=1s"),
+    )
+    assert done.code == 0, done.err
+    assert re.search(r"iter 300: loss \d", done.out)
+    assert submitter.left() == {}
+
+    job = re.search(r"job (tiny-gpt-\w+) on aws", done.err)
+    assert job, done.err
+    found = submitter.state(job[1])
+    assert (found["state"], found["region"], found["metrics"]["step"]) == (
+        "succeeded",
+        "us-east-1",
+        300,
+    )
+    pulled = submitter.root / "pulled"
+    done = submitter.cli("checkpoints", "pull", job[1], "--to", str(pulled))
+    assert done.code == 0, done.err
+    (file,) = (path for path in pulled.rglob("*") if path.is_file())
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    (shipped,) = manifest_of(submitter, job[1], 300).files
+    said = re.search(r"digest (\w{64})", submitter.log(job[1]))
+    assert said
+    assert digest == shipped.sha256 == said[1]
+
+
+def test_the_log_is_live(submitter: Submitter) -> None:
+    """A line is there while the run that printed it goes on."""
+    job = submitter.submit(submitter.job("live", "echo begun; sleep 1000"))
+    submitter.await_log(job, "begun")
+    assert submitter.state(job)["state"] == "running"
+    assert submitter.cli("cancel", job).code == 0
+    assert submitter.state(job)["state"] == "cancelled"
+    assert submitter.left() == {}
+
+
+def test_two_nodes_meet_and_each_has_a_log(submitter: Submitter) -> None:
+    path = submitter.job("pair", "python3 meet.py", TWO, meet__py=MEET)
+    done = submitter.cli("submit", path)
+    assert done.code == 0, done.err
+    assert "node 0 at" in done.out
+    assert "node 1 at" in done.out
+    assert "said hello from 1" in done.out
+    addresses = re.search(r"at ([\d.]+),([\d.]+) by ([\d.]+)", done.out)
+    assert addresses
+    assert addresses[1] == addresses[3] != addresses[2]
+    assert submitter.left() == {}
+
+
+def test_torchrun_is_started_on_each_node_with_its_rank(submitter: Submitter) -> None:
+    """With a torchrun of the test's own, as torch is not everywhere that this runs."""
+    fake = """
+        import os, sys
+        print("torchrun", *sys.argv[1:], flush=True)
+    """
+    files = {
+        "torch/__init____py": "",
+        "torch/distributed/__init____py": "",
+        "torch/distributed/run__py": fake,
+    }
+    folder = submitter.root / "tr" / "torch" / "distributed"
+    folder.mkdir(parents=True)
+    path = submitter.job("tr", "python3 train.py", f"{TWO}launcher: torchrun\n", **files)
+    done = submitter.cli("submit", path)
+    assert done.code == 0, done.err
+    for rank in (0, 1):
+        assert f"--node-rank={rank}" in done.out
+    assert done.out.count("--nnodes=2") == 2
+
+
+def test_a_machine_that_is_taken_back_is_replaced_and_goes_on(submitter: Submitter) -> None:
+    """The notice comes in mid-training; what was saved in time is where the next one begins."""
+    path = submitter.job(
+        "spot",
+        f"{PYTHON} counts.py 60",
+        f"{CHECKPOINTS}resources: {{spot: true}}\n",
+        counts__py=COUNTS,
+    )
+    job = submitter.submit(path)
+    submitter.await_log(job, "step 8 ")
+    (first,) = submitter.instances()
+    submitter.control("interrupt", instance_id=first["InstanceId"], notice_s=20)
+    eventually(lambda: submitter.state(job)["attempt"] > 1, "a second attempt", 150)
+    (second,) = submitter.instances()
+    assert second["InstanceId"] != first["InstanceId"]
+    assert submitter.cli("wait", job, timeout_s=150).code == 0
+    log = submitter.log(job)
+    begun = [int(step) for step in re.findall(r"begins after (\d+)", log)]
+    assert begun[0] == 0
+    assert begun[1] >= 8
+    steps = [int(step) for step in re.findall(r"^step (\d+) ", log, re.MULTILINE)]
+    assert steps[steps.index(begun[1] + 1) :] == list(range(begun[1] + 1, 61))
+    assert submitter.left() == {}
+
+
+def test_the_last_node_takes_the_group_down_with_nobody_there(submitter: Submitter) -> None:
+    """No command runs after the submit: the group would bring machines back for ever."""
+    job = submitter.submit(submitter.job("alone", "true", "resources: {spot: true, nodes: 2}\n"))
+    scaling = submitter.client("autoscaling")
+    eventually(
+        lambda: not scaling.describe_auto_scaling_groups()["AutoScalingGroups"],
+        "the group is gone",
+    )
+    eventually(lambda: not submitter.instances(), "no machine runs")
+    assert submitter.state(job)["state"] == "succeeded"
+    assert submitter.cli("gc", "--yes").code == 0
+    assert submitter.left() == {}
