@@ -14,6 +14,7 @@ from llmcloud.runtime import layout, zstd
 from llmcloud.runtime.digests import tree_digest
 from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound, Unavailable
 from llmcloud.runtime.store import BUCKETS, open_store, split_bucket
+from llmcloud.runtime.task import LINK
 from llmcloud.runtime.unpack import unpack
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _damaged(key: str) -> Unavailable:
 def _bring(store: ObjectStore, source: DataSource, target: Path) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source.mode == "mount":
+        if source.mode == "mount" or (source.mode == LINK and not os.path.lexists(target)):
             target.symlink_to(_local_path(source.source))
         elif (scheme := urlsplit(source.source).scheme) == "file":
             _copy_local(_local_path(source.source), target)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Part = TypeVar("Part")
+LINK = "link"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class DataSource:
     """A tree to bring to the node.
 
     `source` is a store prefix (`data/SHA256/`) or a URL; `target` is relative to the work folder,
-    or absolute; `mode` is copy or mount.
+    or absolute; `mode` is copy or mount, or LINK to what a service has brought already.
     """
 
     source: str

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Machine, MachineState
-from llmcloud.providers.aws import names, training_images, training_request
+from llmcloud.providers.aws import names, secrets, training_images, training_request
 from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
 from llmcloud.providers.aws.training_request import Known, Settings, name_of
@@ -48,14 +49,16 @@ SECONDARY_STATES = {  # of jobs in progress; AWS may add others
     "Stopping": MachineState.RUNNING,
 }
 KIND = "training job"
+LEAVE_S = 30.0  # for a node whose job has ended to be gone
 NO_ACCOUNT = "000000000000"  # stands for the account where that is not known yet
 
 
 class Training:
     """The training jobs of an account."""
 
-    def __init__(self, account: Account, identity: Identity) -> None:
-        self._account, self._identity = account, identity
+    def __init__(self, account: Account, identity: Identity, leave_s: float = LEAVE_S) -> None:
+        self._account, self._identity, self._leave_s = account, identity, leave_s
+        self._leaving_since_s: dict[str, float] = {}
 
     def refusals(self, spec: JobSpec) -> list[Problem]:
         """Return the options of a spec that a training job can't have, by name."""
@@ -92,6 +95,7 @@ class Training:
         owner = self._identity.caller.arn
         role = self._identity.role(launch.job, names.tags(launch, owner))
         arn = self._identity.role_arn(role)
+        secrets.keep(self._account, launch.offer.region or "", launch.job.id, launch.secrets)
         sources = list(self._sources(launch.job))
         known = Known(arn, sources, owner, Settings.from_environ())
         asked = training_request.request(launch, spec, known)
@@ -115,20 +119,20 @@ class Training:
         return [Machine(rank, name, state, detail) for rank in range(place.nodes)]
 
     def delete(self, place: Place) -> bool:
-        """Stop a job; True once it has ended, which is when it costs nothing more."""
-        from botocore.exceptions import ClientError
+        """End a job; True once it has ended, which is when it costs nothing more.
 
+        Containers that run are given time to end by themselves: the service then says how.
+        """
         found = self._found(place)
         if found is None or found["TrainingJobStatus"] in ENDED:
+            secrets.forget(self._account, place.region or "", place.job)
             return True
-        if found["TrainingJobStatus"] == IN_PROGRESS:
-            name = found["TrainingJobName"]
-            with translated(f"{place.region}, {name}"):
-                try:
-                    self._client(place.region).stop_training_job(TrainingJobName=name)
-                except ClientError as error:
-                    if code_of(error) not in NO_SUCH_JOB:  # it has just ended
-                        raise
+        name, secondary = found["TrainingJobName"], found.get("SecondaryStatus")
+        since_s = self._leaving_since_s.setdefault(name, time.monotonic())
+        is_leaving = secondary == "Training" and time.monotonic() - since_s < self._leave_s
+        is_asked = found["TrainingJobStatus"] != IN_PROGRESS or secondary == "Uploading"
+        if not is_asked and not is_leaving:
+            self._stop(place.region or "", name)
         return False
 
     def left(self, region: str) -> Iterator[tuple[Leftover, dict[str, str]]]:
@@ -147,8 +151,17 @@ class Training:
     def stop(self, leftover: Leftover) -> None:
         """End a training job that `left` yielded."""
         region, _, name = leftover.id.partition("/")
+        self._stop(region, name)
+
+    def _stop(self, region: str, name: str) -> None:
+        from botocore.exceptions import ClientError
+
         with translated(f"{region}, {name}"):
-            self._client(region).stop_training_job(TrainingJobName=name)
+            try:
+                self._client(region).stop_training_job(TrainingJobName=name)
+            except ClientError as error:
+                if code_of(error) not in NO_SUCH_JOB:  # it has just ended
+                    raise
 
     def _expect_possible(self, offer: Offer, spec: JobSpec, bucket_region: str, where: str) -> None:
         """Raise NoCapacity for an offer that can't be used; another one may be."""

@@ -14,6 +14,7 @@ from llmcloud.runtime import status
 from llmcloud.runtime.errors import Unavailable
 from llmcloud.runtime.machines.aws import TIMEOUT_S, Instance
 from llmcloud.runtime.status import State
+from llmcloud.runtime.task import LINK
 
 if TYPE_CHECKING:
     import argparse
@@ -68,7 +69,11 @@ class Host(Instance):
             os.environ.setdefault(name, interface)
         prefer_cuda_compat()
         channels = tuple(
-            dataclasses.replace(source, source=self._channel(number, source), mode="mount")
+            dataclasses.replace(
+                source,
+                source=self._channel(number, source),
+                mode="mount" if source.mode == "mount" else LINK,
+            )
             for number, source in enumerate(seat.task.data)
         )
         kept = self._ml / "checkpoints" / f"{seat.rank:05d}"

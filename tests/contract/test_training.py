@@ -43,7 +43,7 @@ class Rig:
         self.s3.create_bucket(Bucket=self.bucket)
         self.s3.put_object(Bucket=self.bucket, Key=f"code/{RUNTIME}.pyz", Body=b"zip")
         account = Account()
-        self.training = Training(account, Identity(account))
+        self.training = Training(account, Identity(account), leave_s=0)
 
     def launch(self, *data: DataSource, number: int = 1, **fields: Any) -> tuple[Launch, JobSpec]:
         made = {"name": "gpt", "run": "train", "service": "managed", "provider": ["aws"]}
