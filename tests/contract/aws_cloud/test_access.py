@@ -183,6 +183,22 @@ class TestAUser:
         assert refusal(iam.simulate_principal_policy, **asked) == ("NoSuchEntity", 404)
 
 
+@pytest.mark.parametrize(
+    ("service", "call", "code"),
+    [
+        ("ec2", "describe_vpcs", "AuthFailure"),
+        ("autoscaling", "describe_auto_scaling_groups", "InvalidClientTokenId"),
+        ("ssm", "describe_parameters", "UnrecognizedClientException"),
+    ],
+)
+@pytest.mark.parametrize("region", ["eu-south-2", "us-east-9"])
+def test_a_region_must_be_one_and_enabled(
+    client_of: ClientOf, remote: Remote, service: str, call: str, code: str, region: str
+) -> None:
+    remote.post("disabled-regions", ["eu-south-2"])
+    assert refusal(getattr(client_of(service, region), call))[0] == code
+
+
 class TestAKey:
     @pytest.mark.parametrize(
         ("service", "call", "unknown", "wrong"),

@@ -24,6 +24,15 @@ def bucket(client_of: ClientOf) -> str:
     return NAME
 
 
+def test_a_bucket_may_be_somebody_elses(client_of: ClientOf, remote: Remote) -> None:
+    """Whoever asks for it hears that, or nothing."""
+    remote.post("taken-buckets", ["theirs"])
+    client = client_of("s3")
+    assert refusal(client.create_bucket, Bucket="theirs") == ("BucketAlreadyExists", 409)
+    assert refusal(client.head_bucket, Bucket="theirs") == ("403", 403)
+    assert refusal(client.list_objects_v2, Bucket="theirs") == ("AccessDenied", 403)
+
+
 class TestAnObject:
     def test_comes_back_whole_and_in_parts(self, client_of: ClientOf, bucket: str) -> None:
         """However long it is, and whatever its key; HEAD tells its size."""

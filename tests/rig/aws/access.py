@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.session import Session
 from moto.core.utils import utcnow
 from moto.iam.access_control import (
     AssumedRoleAccessKey,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.rig.aws.call import Call
     from tests.rig.aws.world import World
 
+REGIONS = frozenset(Session().get_available_regions("ec2"))
 ALL = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
 
@@ -69,6 +71,24 @@ def check(world: World, call: Call) -> None:
     for each in resources.asked(call):
         if not may(principal, each, call.region):
             raise _refusal(call, "denied", principal, each)
+
+
+def check_region(world: World, call: Call) -> None:
+    """Raise Refusal in a region that is none, or that the account has not enabled."""
+    is_enabled = call.region in REGIONS - world.disabled_regions
+    if call.service != "s3" and not is_enabled:
+        raise _refusal(call, "unknown", None)
+
+
+def check_bucket(world: World, call: Call) -> None:
+    """Raise Refusal for a bucket that is somebody else's."""
+    found = s3.asked(call.request)
+    if found.bucket not in world.taken_buckets:
+        return
+    if found.operation == "CreateBucket":
+        message = "The requested bucket name is not available."
+        raise Refusal("BucketAlreadyExists", message, 409)
+    raise _refusal(call, "denied", None)
 
 
 def check_may_miss(call: Call, status: int) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import uuid
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+from botocore.exceptions import UnknownServiceError
 from moto.core.serialize import XFormedAttributePicker, get_serializer_class
 from moto.ec2.responses import EC2Response
 from tests.rig.aws.call import MODELS, service_model
@@ -73,11 +75,17 @@ def document(value: object, status: int = 200) -> Response:
 
 
 def _protocol(call: Call) -> str:
-    return "rest-xml" if call.service == "s3" else str(service_model(call.service).protocol)
+    if call.service == "s3":
+        return "rest-xml"
+    try:
+        protocol = str(service_model(call.service).protocol)
+    except UnknownServiceError:
+        return "json"
+    return protocol if protocol in {"ec2", "query"} else "json"
 
 
 def _status(service: str, code: str) -> int:
-    if service != "s3":
+    with contextlib.suppress(UnknownServiceError):
         for shape in service_model(service).error_shapes:
             if code in {shape.name, shape.error_code}:
                 said: dict[str, Any] = shape.metadata.get("error", {})

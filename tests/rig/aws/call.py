@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from moto.core.model import OperationModel, ServiceModel
     from tests.rig.gcs.server import Request
 
-MODELS = {"servicequotas": "service-quotas"}  # signing name: botocore's folder, where they differ
+MODELS = {  # signing name: botocore's folder, where they differ
+    "servicequotas": "service-quotas",
+    "tagging": "resourcegroupstaggingapi",
+}
 UNSIGNED = {"AssumeRoleWithWebIdentity": "sts", "AssumeRoleWithSAML": "sts"}
 ALGORITHM = "AWS4-HMAC-SHA256"
 ON_TO_MOTO = object()

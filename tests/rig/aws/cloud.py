@@ -22,6 +22,7 @@ from tests.rig.aws.ec2 import Ec2
 from tests.rig.aws.faults import Faults
 from tests.rig.aws.groups import Groups
 from tests.rig.aws.iam import service as iam
+from tests.rig.aws.iam import sts
 from tests.rig.aws.launch import Launcher
 from tests.rig.aws.machines import Machines
 from tests.rig.aws.placement import PlacementGroups
@@ -99,6 +100,7 @@ class Cloud:
             Scaling(self.groups).service(),
             ssm(),
             iam(),
+            sts(),
             pricing.service(),
             quotas.service(self.world),
             *(make(self.world) for make in self.options.services),
@@ -115,7 +117,9 @@ class Cloud:
         call = Call(request, scope_of(request), "")
         try:
             call = parsed(request)
-        except (Refusal, ValueError) as error:
+        except Interrupted:
+            raise
+        except Exception as error:  # noqa: BLE001 - a test hears of it
             return self._failed(call, error)
         call.sent = sent
         entry = self._journalled(call)
@@ -160,9 +164,11 @@ class Cloud:
 
     def _answer(self, call: Call) -> Response:
         with self.world.lock:
+            access.check_region(self.world, call)
             if self.world.knobs.enforces_iam:
                 access.check(self.world, call)
         if call.service == "s3":
+            access.check_bucket(self.world, call)
             response = s3.forward(call, self.options.s3_url)
             if self.world.knobs.enforces_iam:
                 access.check_may_miss(call, response.status)

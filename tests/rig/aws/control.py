@@ -12,6 +12,8 @@ POST   spot-prices             {"region", "instance_type", "usd_per_hour"}
 POST   interrupt               {"instance_id", "notice_s"}: a spot instance is taken back
 POST   shut-down               {"instance_id"}: the machine switches itself off
 POST   expire                  {"key_id"}: a session ends, where IAM is enforced
+POST   disabled-regions        [region]: the account may not use them
+POST   taken-buckets           [name]: they are somebody else's
 POST   look                    {"times"}: let so many whiles pass
 POST   reset                   forget all but the journal, S3 too stays
 GET    problems                what the rig was asked and does not do
@@ -58,6 +60,8 @@ class Control:
             ("POST", "interrupt"): self._interrupt,
             ("POST", "shut-down"): lambda said: cloud.machines.shut_down(said["instance_id"]),
             ("POST", "expire"): lambda said: cloud.world.expired_keys.add(said["key_id"]),
+            ("POST", "disabled-regions"): lambda said: cloud.world.disabled_regions.update(said),
+            ("POST", "taken-buckets"): lambda said: cloud.world.taken_buckets.update(said),
             ("POST", "look"): self._look,
             ("POST", "reset"): lambda _: cloud.reset(),
             ("GET", "problems"): lambda _: cloud.world.problems,

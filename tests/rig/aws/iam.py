@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tests.rig.aws import access, policy
-from tests.rig.aws.call import Service
+from tests.rig.aws.account import ACCOUNT, ROOT
+from tests.rig.aws.call import ON_TO_MOTO, Service
 from tests.rig.aws.policy import Asked
 
 if TYPE_CHECKING:
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 
 def service() -> Service:
     return Service("iam", "iam", {"SimulatePrincipalPolicy": simulate}, is_on_moto=True)
+
+
+def sts() -> Service:
+    return Service("sts", "sts", {"GetCallerIdentity": identify}, is_on_moto=True)
+
+
+def identify(call: Call) -> Any:
+    """Answer who the account's own key is, which moto does not know."""
+    if call.scope.key != ROOT[0]:
+        return ON_TO_MOTO
+    return {"UserId": ACCOUNT, "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:root"}
 
 
 def simulate(call: Call) -> Any:

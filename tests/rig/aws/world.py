@@ -82,6 +82,8 @@ class World:
     lock: threading.RLock = field(default_factory=threading.RLock)
     problems: list[str] = field(default_factory=list)
     expired_keys: set[str] = field(default_factory=set)
+    disabled_regions: set[str] = field(default_factory=set)
+    taken_buckets: set[str] = field(default_factory=set)
 
     def refuse_if_short(self, wanted: Wanted) -> None:
         """Raise what a test said EC2 answers to such a launch."""
