@@ -1,16 +1,18 @@
-"""`llmcloud accelerators`: what each cloud offers, and its price; offline."""
+"""`llmcloud accelerators`: what each cloud offers, and its price; offline but for --refresh."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmcloud.cli import output
+from llmcloud.cli import output, progress
 from llmcloud.cli.arguments import AcceleratorArgument, CatalogOption
 from llmcloud.cli.session import JsonOption
 from llmcloud.core import registry
+from llmcloud.core.home import Home
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Row:
     provider: str
     listing: Listing
     prices: Mapping[str, float]
+    spot_prices: Mapping[str, float]
 
 
 def accelerators(
@@ -40,14 +43,20 @@ def accelerators(
             "--region", metavar="REGION", help="Only what is in this region.", show_default=False
         ),
     ] = "",
+    refresh: Annotated[
+        bool, typer.Option("--refresh", help="Ask the clouds for today's prices first.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List GPU and Trainium machines, and what they cost an hour on demand. Offline."""
+    """List GPU and Trainium machines, and what they cost an hour. Offline but for --refresh."""
     output.json_mode(as_json)
     names = [provider] if provider else list(registry.CATALOGS)
+    if refresh:
+        for each in names:
+            _refresh(each)
     catalogs = {each: registry.catalog(each) for each in names}
     rows = [
-        Row(cloud, listing, _prices(listing, region))
+        Row(cloud, listing, _at(region, listing.prices), _at(region, listing.spot_prices))
         for cloud, catalog in catalogs.items()
         for listing in _named(catalog, name)
     ]
@@ -62,15 +71,28 @@ def accelerators(
         return
     from llmcloud.cli import render
 
-    print(render.table([_cells(each, region) for each in found], HEADS))  # noqa: T201
+    with_spot = any(each.spot_prices for each in found)
+    heads = [*HEADS[:-1], "SPOT FROM", HEADS[-1]] if with_spot else HEADS
+    cells = [_cells(each, region, with_spot=with_spot) for each in found]
+    print(render.table(cells, heads))  # noqa: T201
     for catalog in catalogs.values():
         output.say(f"On demand, for Linux: {catalog.source}, {catalog.date}. -: no price known.")
+        if catalog.has_spot_prices:
+            output.say("Spot: in the cheapest zone, on that day; it changes.")
 
 
-def _prices(listing: Listing, region: str) -> Mapping[str, float]:
-    return {
-        place: price for place, price in listing.prices.items() if not region or place == region
-    }
+def _refresh(provider: str) -> None:
+    """Ask a cloud for its prices, and tell what was left out."""
+    home = Home.from_env(os.environ)
+    with progress.count(f"prices of {provider}") as tell:
+        done = registry.refresh(provider, home, tell)
+    for each in done.skipped:
+        output.warn(f"No prices of spot machines: {each}")
+    output.say(f"{provider}: {done.prices:,} prices on demand, {done.spot_prices:,} of spot.")
+
+
+def _at(region: str, prices: Mapping[str, float]) -> Mapping[str, float]:
+    return {place: price for place, price in prices.items() if not region or place == region}
 
 
 def _named(catalog: Catalog, name: str) -> list[Listing]:
@@ -91,8 +113,9 @@ def _order(row: Row) -> tuple[str, int, float, str]:
     return (its.accelerator or "", its.accelerators, its.cheapest, its.instance_type)
 
 
-def _cells(row: Row, region: str) -> list[str]:
+def _cells(row: Row, region: str, *, with_spot: bool) -> list[str]:
     its = row.listing
+    spot = min(row.spot_prices.values(), default=None)
     return [
         its.accelerator or "-",
         str(its.accelerators or "-"),
@@ -101,6 +124,7 @@ def _cells(row: Row, region: str) -> list[str]:
         str(its.vcpus),
         f"{its.memory_bytes // GIB} GiB",
         _span(row.prices),
+        *((_usd(spot) if spot else "-",) if with_spot else ()),
         region or _regions(its),
     ]
 
@@ -137,6 +161,7 @@ def _document(row: Row, catalog: Catalog) -> dict[str, Any]:
         "rdma_interfaces": its.rdma_interfaces,
         "regions": list(its.regions),
         "prices_usd_per_hour": dict(row.prices),
+        "spot_prices_usd_per_hour": dict(row.spot_prices),
         "prices_date": catalog.date,
         "prices_source": catalog.source,
     }

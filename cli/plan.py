@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from llmcloud.core.plan import Plan
     from llmcloud.core.spec.load import LoadedSpec
 
+SHOWN = 3  # offers to fall back on; --json has all
+
 
 def plan(
     file: FileArgument,
@@ -47,9 +49,10 @@ def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> No
         "where": f"{offer.provider}, {offer.service}, {where}",
         "nodes": f"{made.nodes} x {offer.instance_type} ({offer.vcpus} CPUs, "
         f"{offer.memory_bytes / 1e9:.0f} GB{_accelerators(offer.accelerators, offer.accelerator)})",
-        "price": f"${made.price_usd_per_hour:.2f} an hour, at most {_cost(made.max_cost_usd)}",
+        "price": f"${made.price_usd_per_hour:.2f} an hour{' for spot' if offer.spot else ''}, "
+        f"at most {_cost(made.max_cost_usd)}",
         "limits": f"{limits.max_duration or 'no'} max_duration, {limits.retries} retries",
-        "else": ", ".join(f"{o.instance_type} in {o.region}" for o in made.alternatives),
+        "else": alternatives(made),
         "not on": "; ".join(made.passed_over),
     }
     for key, value in rows.items():
@@ -57,6 +60,17 @@ def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> No
             print(f"{key:8} {value}")  # noqa: T201
     if requests:
         print(json.dumps(document["requests"], indent=2))  # noqa: T201
+
+
+def alternatives(made: Plan) -> str:
+    """Return the first offers to fall back on, each with its price for all nodes."""
+    shown = [
+        f"{each.instance_type} in {each.region} ({'spot' if each.spot else 'on demand'}, "
+        f"${each.price_usd_per_hour * made.nodes:.2f} an hour)"
+        for each in made.alternatives[:SHOWN]
+    ]
+    others = len(made.alternatives) - len(shown)
+    return ", ".join(shown) + (f", … and {others} more" if others else "")
 
 
 def _accelerators(count: int, name: str | None) -> str:

@@ -65,6 +65,20 @@ def bar(title: str, meter: Meter, *, quiet: bool = False) -> Iterator[Callable[[
         yield shown.stop
 
 
+@contextlib.contextmanager
+def count(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how many of how many are done, as told by what this yields."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(title, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
+
+
 class Lines:
     """Says in a line how far a transfer is, every `LINE_S` in which something was to do."""
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import difflib
+import itertools
 import math
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 NEAREST = 3
+PRICE_COLUMNS = ("instance_type", "region", "usd_per_hour", "spot_usd_per_hour")
 LIKE = 0.5  # of 1: a100 is so like a10g
 GIB_PER_GB = 2**30 / 10**9  # what a vendor calls 32 GB may be 32 GiB
 
@@ -44,6 +46,7 @@ class Listing:
     """An instance type; `accelerator_memory_bytes` is each accelerator's.
 
     `prices` are in USD an hour, on demand, by region; `regions` are also those without one.
+    `spot_prices` are of the cheapest zone of each region, and known for a while only.
     """
 
     instance_type: str
@@ -57,11 +60,17 @@ class Listing:
     rdma_interfaces: int
     regions: tuple[str, ...]
     prices: Mapping[str, float]
+    spot_prices: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def cheapest(self) -> float:
         """Return the lowest price; infinity if none is known."""
         return min(self.prices.values(), default=math.inf)
+
+    def price(self, region: str, *, spot: bool) -> float | None:
+        """Return what it costs in a region; for spot where that is not known, the highest bid."""
+        on_demand = self.prices.get(region)
+        return self.spot_prices.get(region, on_demand) if spot else on_demand
 
     @property
     def is_plain(self) -> bool:
@@ -79,12 +88,42 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a type costs in a region, in USD an hour; None is not known, or not to be had."""
+
+    instance_type: str
+    region: str
+    on_demand: float | None
+    spot: float | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> Price:
+        """Read a line of a file of prices."""
+        on_demand, spot = (_usd(row.get(column)) for column in PRICE_COLUMNS[2:])
+        return cls(row["instance_type"], row["region"], on_demand, spot)
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How a refresh went: what was `skipped`, and why."""
+
+    prices: int
+    spot_prices: int
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Catalog:
     """What a cloud offers; `date` and `source` are of the prices."""
 
     listings: tuple[Listing, ...]
     date: str
     source: str
+
+    @property
+    def has_spot_prices(self) -> bool:
+        """Tell whether any price of spot machines is known."""
+        return any(each.spot_prices for each in self.listings)
 
     def matching(self, machines: Sequence[Machine]) -> list[Listing]:
         """Return the types that satisfy each of these machines, the cheapest first.
@@ -166,14 +205,39 @@ def read(machines: Path, prices: Path) -> Catalog:
     """Read a catalog: one file says what the machines are, the other what they cost where."""
     with prices.open(encoding="utf-8") as lines:
         said, rows = _split(lines)
-    by_type: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in csv.DictReader(rows):
-        by_type[row["instance_type"]][row["region"]] = float(row["usd_per_hour"])
+    priced = [Price.of(row) for row in csv.DictReader(rows)]
+    by_type: dict[str, list[Price]] = defaultdict(list)
+    for price in priced:
+        by_type[price.instance_type].append(price)
     with machines.open(encoding="utf-8") as lines:
         listings = [
             _listing(row, by_type[row["instance_type"]]) for row in csv.DictReader(_split(lines)[1])
         ]
     return Catalog(tuple(listings), said.get("date", ""), said.get("source", ""))
+
+
+def date_of(prices: Path) -> str:
+    """Return the day that prices are of, as 2026-01-31; nothing where no such file can be read."""
+    try:
+        with prices.open(encoding="utf-8") as lines:
+            head = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    except (OSError, ValueError):
+        return ""
+    return _split(head)[0].get("date", "").partition(" ")[0]
+
+
+def write_prices(path: Path, prices: Iterable[Price], date: str, source: str) -> None:
+    """Write prices as `read` reads them, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    with fresh.open("w", encoding="utf-8", newline="") as file:
+        file.write(f"# date: {date}\n# source: {source}\n")
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(PRICE_COLUMNS)
+        for each in sorted(prices, key=lambda price: (price.instance_type, price.region)):
+            usd = ("" if number is None else number for number in (each.on_demand, each.spot))
+            rows.writerow((each.instance_type, each.region, *usd))
+    fresh.replace(path)
 
 
 def _split(lines: Iterable[str]) -> tuple[dict[str, str], list[str]]:
@@ -187,7 +251,7 @@ def _split(lines: Iterable[str]) -> tuple[dict[str, str], list[str]]:
     return said, rows
 
 
-def _listing(row: Mapping[str, str], prices: Mapping[str, float]) -> Listing:
+def _listing(row: Mapping[str, str], prices: Sequence[Price]) -> Listing:
     return Listing(
         instance_type=row["instance_type"],
         accelerator=row["accelerator"] or None,
@@ -199,8 +263,13 @@ def _listing(row: Mapping[str, str], prices: Mapping[str, float]) -> Listing:
         is_burstable=row["burstable"] == "yes",
         rdma_interfaces=int(row["rdma_interfaces"]),
         regions=tuple(row["regions"].split()),
-        prices=prices,
+        prices={each.region: each.on_demand for each in prices if each.on_demand is not None},
+        spot_prices={each.region: each.spot for each in prices if each.spot is not None},
     )
+
+
+def _usd(written: str | None) -> float | None:
+    return float(written) if written else None
 
 
 def _holds(memory_bytes: int, wanted: Memory) -> bool:

@@ -104,7 +104,8 @@ def _plan(
     nodes = len(spec.role_list())
     price = offers[0].price_usd_per_hour * nodes
     duration = spec.limits.max_duration
-    max_cost = round(price * duration.seconds / SECONDS_PER_HOUR, 2) if duration else None
+    most = (offers[0].most_usd_per_hour or offers[0].price_usd_per_hour) * nodes
+    max_cost = round(most * duration.seconds / SECONDS_PER_HOUR, 2) if duration else None
     if price and spec.limits.max_cost is not None:
         _check_cost(loaded, max_cost, spec.limits.max_cost)
     return Plan(

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Offer:
-    """An instance type in a region at a price; `memory_bytes` and `vcpus` are a node's."""
+    """An instance type in a region at a price; `memory_bytes` and `vcpus` are a node's.
+
+    A price that changes, as that of spot machines, comes to no more than `most_usd_per_hour`.
+    """
 
     provider: str
     service: str
@@ -30,6 +33,7 @@ class Offer:
     accelerators: int = 0
     spot: bool = False
     architecture: str = ""  # of nodes that are other machines: x86_64 or arm64
+    most_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True)

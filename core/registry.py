@@ -11,10 +11,11 @@ from llmcloud.core.errors import UsageError
 from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from llmcloud.core.buckets import Buckets
-    from llmcloud.core.catalog import Catalog
+    from llmcloud.core.catalog import Catalog, Refreshed
     from llmcloud.core.home import Home
     from llmcloud.core.provider import Compute
 
@@ -41,6 +42,7 @@ BUCKETS = {
     "az": Registered("llmcloud.providers.azure.buckets", "azure.storage.blob", "azure"),
 }
 CATALOGS = {"aws": "llmcloud.providers.aws.offers"}
+REFRESHING = {"aws": Registered("llmcloud.providers.aws.refresh", "boto3", "aws")}
 
 
 def available() -> list[str]:
@@ -74,13 +76,24 @@ def buckets(scheme: str, clouds: dict[str, Registered] = BUCKETS) -> Buckets:
 
 def catalog(provider: str) -> Catalog:
     """Return what a provider's catalog lists, which takes no SDK; UsageError without one."""
+    _check_catalog(provider)
+    found: Catalog = importlib.import_module(CATALOGS[provider]).read()
+    return found
+
+
+def refresh(provider: str, home: Home, tell: Callable[[int, int], None]) -> Refreshed:
+    """Ask a cloud for its prices and keep them in `home`, where `catalog` finds them."""
+    _check_catalog(provider)
+    done: Refreshed = _load(provider, REFRESHING[provider]).refresh(home, tell)
+    return done
+
+
+def _check_catalog(provider: str) -> None:
     if provider not in CATALOGS:
         raise UsageError(
             f"There is no catalog of {provider}'s machines.",
             fix=f"Use one of: {', '.join(CATALOGS)}.",
         )
-    found: Catalog = importlib.import_module(CATALOGS[provider]).read()
-    return found
 
 
 def _load(name: str, registered: Registered) -> ModuleType:

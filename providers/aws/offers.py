@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core import catalog
+from llmcloud.core.home import Home
 from llmcloud.core.provider import Offer
 from llmcloud.runtime.errors import NoCapacity
 
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.models import JobSpec
 
 FOLDER = Path(__file__).parent / "catalog"
+PRICES = FOLDER / "prices.csv"
 FIRST_OF_EQUALS = ("us-east-1", "us-west-2", "us-east-2")  # the largest: the likeliest to have some
 
 # Those that each account has, to the end of time: newer ones must be asked for, so that a job goes
@@ -31,17 +36,30 @@ DEFAULT_REGIONS = frozenset(
 )
 
 
-@functools.cache
 def read() -> Catalog:
-    """Return the catalog of AWS's machines."""
-    return catalog.read(FOLDER / "machines.csv", FOLDER / "prices.csv")
+    """Return the catalog of AWS's machines, with the newest prices that there are here."""
+    own = refreshed(Home.from_env(os.environ))
+    if catalog.date_of(own) > catalog.date_of(PRICES):
+        with contextlib.suppress(OSError, ValueError, KeyError):  # damaged: it can be made again
+            return _read(own, own.stat().st_mtime_ns)
+    return _read(PRICES, 0)
+
+
+def refreshed(home: Home) -> Path:
+    """Return the file of the prices that this user has had refreshed."""
+    return home.root / "catalog" / "aws" / "prices.csv"
+
+
+@functools.cache
+def _read(prices: Path, _changed_at: int) -> Catalog:
+    return catalog.read(FOLDER / "machines.csv", prices)
 
 
 def offers(spec: JobSpec) -> list[Offer]:
     """Return what satisfies a job: by the regions that it names, else the cheapest first.
 
-    All nodes of a job are of one type, that satisfies each role. The price of a spot offer is that
-    on demand, which AWS takes for the highest bid unless told: what it costs is not known offline.
+    All nodes of a job are of one type, that satisfies each role. Where the price of spot machines
+    was not refreshed, it is that on demand, which AWS takes for the highest bid unless told.
     Raises NoCapacity, with what may have been meant.
     """
     machines = [group.machine for group in spec.machine_groups()]
@@ -49,39 +67,51 @@ def offers(spec: JobSpec) -> list[Offer]:
     if not matching:
         raise _unknown(machines)
     regions = spec.region or ()
-    found = _placed(matching, regions)
-    if not found:
-        raise _elsewhere(matching, regions)
     # False < "fallback" < True: what all roles agree to
     wish = min((each.spot for each in machines), key=(False, "fallback", True).index)
     kinds = {False: (False,), "fallback": (True, False), True: (True,)}[wish]
-    return [
-        _offer(spec.service, listing, region, spot=spot)
+    # A training job's spot machines have prices of their own, which are nowhere told.
+    knows_spot = spec.service == "vm"
+    found = [
+        _offer(spec.service, placed, spot=spot)
         for spot in kinds
-        for listing, region in found
+        for placed in _placed(matching, regions, spot=spot and knows_spot)
     ]
+    if not found:
+        raise _elsewhere(matching, regions)
+    return found
 
 
-def _placed(matching: Sequence[Listing], regions: Sequence[str]) -> list[tuple[Listing, str]]:
+@dataclass(frozen=True)
+class Placed:
+    """A type in a region, at its price there."""
+
+    listing: Listing
+    region: str
+    usd_per_hour: float
+
+
+def _placed(matching: Sequence[Listing], regions: Sequence[str], *, spot: bool) -> list[Placed]:
     """Return types and the regions that have them at a known price, in the order to try."""
     found = [
-        (listing, region)
+        Placed(listing, region, price)
         for listing in matching
-        for region in listing.prices
-        if region in (regions or DEFAULT_REGIONS)
+        for region in (regions or DEFAULT_REGIONS)
+        if (price := listing.price(region, spot=spot)) is not None
     ]
-    order = [*FIRST_OF_EQUALS, *sorted({region for _, region in found} - {*FIRST_OF_EQUALS})]
+    order = [*FIRST_OF_EQUALS, *sorted({each.region for each in found} - {*FIRST_OF_EQUALS})]
     return sorted(
         found,
         key=lambda each: (
-            regions.index(each[1]) if regions else 0,
-            each[0].prices[each[1]],
-            order.index(each[1]),
+            regions.index(each.region) if regions else 0,
+            each.usd_per_hour,
+            order.index(each.region),
         ),
     )
 
 
-def _offer(service: str, listing: Listing, region: str, *, spot: bool) -> Offer:
+def _offer(service: str, placed: Placed, *, spot: bool) -> Offer:
+    listing, region = placed.listing, placed.region
     return Offer(
         provider="aws",
         service=service,
@@ -89,11 +119,12 @@ def _offer(service: str, listing: Listing, region: str, *, spot: bool) -> Offer:
         instance_type=listing.instance_type,
         vcpus=listing.vcpus,
         memory_bytes=listing.memory_bytes,
-        price_usd_per_hour=listing.prices[region],
+        price_usd_per_hour=placed.usd_per_hour,
         accelerator=listing.accelerator,
         accelerators=listing.accelerators,
         spot=spot,
         architecture=listing.architecture,
+        most_usd_per_hour=listing.prices.get(region) if spot else None,
     )
 
 

@@ -11,12 +11,22 @@ import typer
 from typer.testing import CliRunner
 
 from llmcloud.cli import accelerators, app
+from llmcloud.core.catalog import Price, write_prices
 from llmcloud.core.errors import UsageError
+from llmcloud.core.home import Home
+from llmcloud.providers.aws import offers
 from llmcloud.runtime.errors import NotFound
 
 GOLDEN = Path(__file__).parent / "golden" / "accelerators"
 APP = typer.Typer()
 APP.command()(accelerators.accelerators)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have no prices but the packaged ones."""
+    monkeypatch.setenv("LLMCLOUD_HOME", str(tmp_path))
+    return tmp_path
 
 
 def run(*arguments: str) -> str:
@@ -89,6 +99,7 @@ def test_documents_hold_the_figures_whole() -> None:
             "us-east-1": 27.44705,
             "us-west-2": 27.44705,
         },
+        "spot_prices_usd_per_hour": {},
         "prices_source": "AWS Price List",
     }
     assert set(its["prices_usd_per_hour"]) <= set(regions)
@@ -101,6 +112,18 @@ def test_a_region_leaves_what_is_there_at_its_price() -> None:
     ]
 
 
+def test_prices_of_spot_machines_have_a_column_once_they_are_known(home: Path) -> None:
+    prices = [Price("g4dn.xlarge", "us-east-1", 0.5, 0.2), Price("g6.xlarge", "us-east-1", 0.8)]
+    write_prices(offers.refreshed(Home(home, home)), prices, "2999-01-02", "a test")
+    text = run("T4:1")
+    assert "SPOT FROM" in text
+    line = next(line for line in text.splitlines() if "g4dn.xlarge" in line)
+    assert line.split()[-4:-1] == ["0.500", "0.200", "us-east-1"]
+    assert "SPOT FROM" not in run("L4:1")
+    assert documents("T4:1")[0]["spot_prices_usd_per_hour"] == {"us-east-1": 0.2}
+    assert "2999-01-02" in CliRunner().invoke(APP, ["T4"]).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "fix"),
     [
@@ -109,6 +132,7 @@ def test_a_region_leaves_what_is_there_at_its_price() -> None:
         (("A100:3",), NotFound, "Did you mean A100 or A100-80GB"),
         (("B300", "--region", "eu-west-1"), NotFound, "us-east-1"),
         (("--provider", "gopher"), UsageError, "aws"),
+        (("--provider", "gopher", "--refresh"), UsageError, "aws"),
     ],
 )
 def test_what_is_not_there_is_told_with_what_is(

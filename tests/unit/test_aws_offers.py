@@ -15,12 +15,15 @@ import moto.ec2
 import pytest
 from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
 
+from llmcloud.core import catalog
+from llmcloud.core.catalog import Price
+from llmcloud.core.home import Home
 from llmcloud.core.spec.models import JobSpec
 from llmcloud.providers.aws import offers
 from llmcloud.runtime.errors import NoCapacity
 
 RESOURCES = Path(moto.ec2.__file__).parent / "resources"
-CATALOG = offers.read()
+CATALOG = catalog.read(offers.FOLDER / "machines.csv", offers.PRICES)
 MIB = 1 << 20
 TYPES: dict[str, Any] = json.loads(
     gzip.decompress((RESOURCES / "instance_types.json.gz").read_bytes())
@@ -29,6 +32,13 @@ TYPES: dict[str, Any] = json.loads(
 # Where EC2's answer is not what AWS's page of the machine says, or its name is no name for a file.
 NAMES = {"A100-80GB": "A100", "V100-32GB": "V100", "RTXPRO6000": "RTX PRO Server 6000"}
 TRAINIUM2_GIB = 96
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """Have no prices but the packaged ones."""
+    monkeypatch.setenv("LLMCLOUD_HOME", str(tmp_path))
+    return Home(tmp_path, tmp_path / "config.yaml")
 
 
 @functools.cache
@@ -179,6 +189,59 @@ def test_fallback_tries_each_spot_offer_before_those_on_demand() -> None:
     half = len(found) // 2
     assert [each.spot for each in found] == [True] * half + [False] * half
     assert [each.region for each in found[:half]] == [each.region for each in found[half:]]
+
+
+def refreshed(home: Home, *prices: Price, date: str = "2999-01-01") -> None:
+    catalog.write_prices(offers.refreshed(home), prices, date, "a test")
+
+
+def test_prices_that_were_refreshed_count_where_they_are_newer(home: Home) -> None:
+    refreshed(home, Price("g4dn.xlarge", "us-east-2", 0.25))
+    assert first(accelerator="T4:1") == ("g4dn.xlarge", "us-east-2", 0.25, False)
+    refreshed(home, Price("g4dn.xlarge", "us-east-2", 0.125), date="2020-01-01")
+    assert first(accelerator="T4:1") == ("g4dn.xlarge", "us-east-1", 0.526, False)
+
+
+@pytest.mark.parametrize("damage", ["g4dn.xlarge,us-east-1,cheap\n", "g4dn.xlarge\n", "\x00"])
+def test_prices_that_are_damaged_do_not_count(home: Home, damage: str) -> None:
+    refreshed(home, Price("g4dn.xlarge", "us-east-2", 0.25))
+    with offers.refreshed(home).open("a") as file:
+        file.write(damage)
+    assert first(accelerator="T4:1")[2] in {0.526, 0.25}
+
+
+def test_spot_offers_go_by_the_spot_price_and_cost_at_most_that_on_demand(home: Home) -> None:
+    refreshed(
+        home,
+        Price("g4dn.xlarge", "us-east-1", 0.5, 0.25),
+        Price("g4dn.xlarge", "us-east-2", 0.6, 0.125),
+    )
+    found = offers.offers(spec(accelerator="T4:1", spot="fallback"))
+    said = [(each.region, each.spot, each.price_usd_per_hour) for each in found]
+    assert said == [
+        ("us-east-2", True, 0.125),
+        ("us-east-1", True, 0.25),
+        ("us-east-1", False, 0.5),
+        ("us-east-2", False, 0.6),
+    ]
+    assert [each.most_usd_per_hour for each in found] == [0.6, 0.5, None, None]
+
+
+def test_what_is_only_to_be_had_as_spot_is_offered_as_such(home: Home) -> None:
+    refreshed(home, Price("p5e.48xlarge", "us-east-2", None, 12.5))
+    assert first(instance_type="p5e.48xlarge", spot=True) == (
+        *("p5e.48xlarge", "us-east-2", 12.5, True),
+    )
+    with pytest.raises(NoCapacity):
+        first(instance_type="p5e.48xlarge")
+
+
+def test_training_jobs_are_not_offered_at_the_spot_prices_of_machines(home: Home) -> None:
+    refreshed(home, Price("g4dn.xlarge", "us-east-1", 0.5, 0.25))
+    document = {"name": "a", "provider": "aws", "run": "true", "service": "managed"}
+    resources = {"accelerator": "T4:1", "spot": True}
+    job = JobSpec.model_validate({**document, "resources": resources})
+    assert offers.offers(job)[0].price_usd_per_hour == 0.5
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,44 @@ def test_the_comments_tell_the_prices_date_and_source(small: Catalog) -> None:
     assert (small.date, small.source) == ("2026-02-03", "A list: of prices")
 
 
+def test_prices_that_are_written_are_read_as_they_were(tmp_path: Path) -> None:
+    """Those of spot machines as well; what is not known stays unknown."""
+    machines, prices = tmp_path / "machines.csv", tmp_path / "deep" / "prices.csv"
+    machines.write_text(MACHINES)
+    written = [
+        catalog.Price("big.metal", "south", 30.25, 10.5),
+        catalog.Price("big.metal", "north", 20.0),
+        catalog.Price("waiting.metal", "south", None, 12.125),
+        catalog.Price("unknown.large", "north", 1.0),
+    ]
+    catalog.write_prices(prices, written, "2026-02-04", "a list: of prices")
+    found = catalog.read(machines, prices)
+    assert (found.date, found.source) == ("2026-02-04", "a list: of prices")
+    big, waiting = (found.find(name) for name in ("big.metal", "waiting.metal"))
+    assert big
+    assert waiting
+    assert (big.prices, big.spot_prices) == ({"north": 20.0, "south": 30.25}, {"south": 10.5})
+    assert (waiting.prices, waiting.spot_prices) == ({}, {"south": 12.125})
+    assert found.has_spot_prices
+    assert [each.name for each in prices.parent.iterdir()] == ["prices.csv"]
+
+
+def test_a_spot_price_that_is_not_known_is_the_one_on_demand(small: Catalog) -> None:
+    its = small.listings[1]
+    assert its.price("north", spot=True) == its.price("north", spot=False) == 20.0
+    assert its.price("east", spot=True) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [("# date: 2026-02-03 (some)\na,b\n", "2026-02-03"), ("a,b\n", ""), ("\udcff", ""), ("", "")],
+)
+def test_the_date_of_prices_is_read_off_their_head(tmp_path: Path, text: str, date: str) -> None:
+    (tmp_path / "prices.csv").write_text(text, errors="surrogateescape")
+    assert catalog.date_of(tmp_path / "prices.csv") == date
+    assert catalog.date_of(tmp_path / "none.csv") == ""
+
+
 def test_a_type_without_price_is_listed_without(small: Catalog) -> None:
     its = small.listings[-1]
     assert (its.regions, its.prices, its.cheapest) == (("south",), {}, math.inf)

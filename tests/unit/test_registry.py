@@ -33,7 +33,7 @@ def test_a_missing_sdk_is_told_with_the_extra_that_brings_it(home: Home) -> None
     assert caught.value.fix == "pip install 'llmcloud[aws]'"
 
 
-@pytest.mark.parametrize("name", ["aws", "one-of-a-newer-version"])
+@pytest.mark.parametrize("name", ["gcp", "one-of-a-newer-version"])
 def test_a_provider_that_this_version_lacks_is_told_with_those_it_has(
     home: Home, name: str
 ) -> None:
@@ -43,4 +43,4 @@ def test_a_provider_that_this_version_lacks_is_told_with_those_it_has(
 
 
 def test_only_what_is_there_is_available() -> None:
-    assert registry.available() == ["local"]
+    assert registry.available() == ["local", "aws"]
