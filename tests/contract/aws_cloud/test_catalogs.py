@@ -114,6 +114,12 @@ class TestAQuota:
         assert refusal(quotas.get_service_quota, **asked) == ("NoSuchResourceException", 400)
 
 
+def test_sagemaker_is_there_as_well(client_of: ClientOf) -> None:
+    asked = {"TrainingJobName": "none"}
+    sagemaker = client_of("sagemaker")
+    assert refusal(sagemaker.describe_training_job, **asked) == ("ValidationException", 400)
+
+
 def test_what_a_service_of_ours_does_not_do_is_refused_and_reported(
     client_of: ClientOf, remote: Remote
 ) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moto.core.exceptions import ServiceException
@@ -199,14 +200,26 @@ class Cloud:
                 self.groups.look()
 
 
+def _sagemaker(folder: Path, s3_url: str) -> Callable[[World], Service]:
+    """Return what makes SageMaker for a world; containers are bare processes here."""
+    from tests.rig.aws import sagemaker_s3
+    from tests.rig.aws.sagemaker import SageMaker
+    from tests.rig.aws.sagemaker_containers import Bare
+    from tests.rig.aws.sagemaker_run import Means
+
+    return SageMaker(Means(sagemaker_s3.client(s3_url), folder, Bare(), grace_s=1.0)).service
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--address", default="127.0.0.1")
     parser.add_argument("--s3", default="", help="the URL of the emulator that keeps S3")
+    parser.add_argument("--jobs", type=Path, help="where SageMaker runs, as processes; else not")
     asked = parser.parse_args()
-    cloud = Cloud(Options(asked.port, asked.address, s3_url=asked.s3))
-    with cloud:
+    services = [_sagemaker(asked.jobs, asked.s3)] if asked.jobs else []
+    options = Options(asked.port, asked.address, s3_url=asked.s3, services=services)
+    with Cloud(options) as cloud:
         print(f"AWS is at http://{asked.address}:{cloud.port}", flush=True)
         threading.Event().wait()
 

@@ -77,11 +77,13 @@ def aws(folder: Path) -> Iterator[Emulator]:
     argv = [sys.executable, "-m", "tests.rig.aws.cloud", "--s3"]
     objects = folder / "s3"
     objects.mkdir()
+    jobs = folder / "jobs"
+    jobs.mkdir()
     with ministack(objects) as storage:
 
         def command(port: int) -> Command:
-            environ = {"PYTHONPATH": str(ROOT)}
-            return Command([*argv, storage.url, "--port", str(port)], environ)
+            options = [storage.url, "--port", str(port), "--jobs", str(jobs)]
+            return Command([*argv, *options], {"PYTHONPATH": str(ROOT)})
 
         with running(command, folder) as port:
             made = _aws(port)
