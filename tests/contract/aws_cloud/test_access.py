@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from obstore.store import S3Store
 from tests.rig.aws.account import ROOT, SUBMITTER
 from tests.rig.aws.said import refusal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.contract.aws_cloud.conftest import ClientOf
     from tests.rig.aws.remote import Remote
+    from tests.rig.emulators.catalog import Emulator
 
 PREFIX = "jobs/a-job/"
 OF_A_LAUNCH = ("image", "volume", "network-interface", "subnet", "security-group")
@@ -73,6 +78,40 @@ class TestANode:
         assert refusal(client.list_buckets) == denied
         missing = {"Bucket": bucket, "Key": f"{PREFIX}missing"}
         assert refusal(client.get_object, **missing) == denied
+
+    def test_may_bring_its_signature_by_other_clients(
+        self,
+        cloud: Emulator,
+        remote: Remote,
+        node: tuple[str, ...],
+        bucket: str,
+        tmp_path: Path,
+    ) -> None:
+        """By obstore, and by curl as a machine that boots has it; a wrong secret is seen."""
+        remote.post("knobs", enforces_iam=True)
+        store = S3Store(
+            bucket,
+            endpoint=cloud.url,
+            region="us-east-1",
+            access_key_id=node[0],
+            secret_access_key=node[1],
+            session_token=node[2],
+            client_options={"allow_http": True},
+        )
+        store.put(f"{PREFIX}of obstore", b"text")
+        assert [each["path"] for each in store.list(PREFIX).collect()] == [
+            f"{PREFIX}a",
+            f"{PREFIX}of obstore",
+        ]
+        for secret, status in ((node[1], "200"), ("guessed", "403")):
+            argv = ["curl", "-sS", "--aws-sigv4", "aws:amz:us-east-1:s3", "-o", tmp_path / "got"]
+            argv += ["-u", f"{node[0]}:{secret}", "-H", f"x-amz-security-token: {node[2]}"]
+            argv += ["-H", "x-amz-content-sha256: UNSIGNED-PAYLOAD", "-w", "%{http_code}"]
+            argv += ["--connect-to", f"::{cloud.url.removeprefix('http://')}"]
+            url = f"http://{bucket}.s3.us-east-1.amazonaws.com/{PREFIX}of%20obstore"
+            done = subprocess.run([*argv, url], capture_output=True, text=True, check=False)
+            assert done.stdout == status, done.stderr
+            assert ((tmp_path / "got").read_bytes() == b"text") is (status == "200")
 
     def test_may_not_ask_ec2_anything(
         self, client_of: ClientOf, remote: Remote, node: tuple[str, ...]
