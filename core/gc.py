@@ -40,7 +40,8 @@ class Found:
             jobs.reconcile(self.store, self.leftover.id, self.compute)  # while one can still see it
             tidy.run(self.store, self.compute, jobs.read(self.store, self.leftover.id))
         elif self.compute:
-            self.compute.remove(self.leftover)
+            compute, leftover = self.compute, self.leftover
+            tidy.until_gone(lambda: compute.remove(leftover), f"{compute.name}, {leftover.id}")
         else:
             end_submit(self.store, self.leftover.id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING
 
@@ -31,18 +32,28 @@ def run(
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
     """Delete all that a job has asked for, wherever; Unavailable if something won't go."""
-    deadline = clock() + TIMEOUT_S
     for entry in journal.pending(store, job.id):
-        place = _place(job, entry)
-        while not compute.delete(place):
-            if clock() > deadline:
-                raise Unavailable(
-                    "What the job has used is not gone yet.",
-                    where=f"{job.provider} {entry.region or ''}, {entry.name}",
-                    fix="llmcloud gc looks for it again.",
-                )
-            wait(POLL_S)
+        where = f"{job.provider} {entry.region or ''}, {entry.name}"
+        until_gone(functools.partial(compute.delete, _place(job, entry)), where, clock, wait)
         journal.advance(store, entry, Stage.DELETED)
+
+
+def until_gone(
+    delete: Callable[[], bool],
+    where: str,
+    clock: Callable[[], float] = time.monotonic,
+    wait: Callable[[float], None] = time.sleep,
+) -> None:
+    """Delete again and again until nothing is there; Unavailable if something won't go."""
+    deadline = clock() + TIMEOUT_S
+    while not delete():
+        if clock() > deadline:
+            raise Unavailable(
+                "What a job has used is not gone yet.",
+                where=where,
+                fix="llmcloud gc looks for it again.",
+            )
+        wait(POLL_S)
 
 
 def _place(job: Job, entry: Resource) -> Place:

@@ -9,7 +9,6 @@ from llmcloud.core.provider import Leftover, Place
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machines import Machines
-from llmcloud.runtime.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -43,19 +42,14 @@ def find(
     return [*found, *roles]
 
 
-def remove(account: Account, identity: Identity, leftover: Leftover) -> None:
-    """Delete one leftover; Unavailable while something that is ending still uses it."""
+def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:
+    """Delete what a job has in the leftover's region; True once it is gone."""
     if leftover.kind == ROLE:
         identity.delete(leftover.job or "")
-        return
+        return True
     region = leftover.id.partition("/")[0]
     place = Place(leftover.job or "", "vm", region, 0)
-    if not Machines(account, identity).delete(place):
-        raise Unavailable(
-            "The machines are ending; what they use can go when they are gone.",
-            where=leftover.id,
-            fix="llmcloud gc, in a minute.",
-        )
+    return Machines(account, identity).delete(place)
 
 
 def _regions(account: Account) -> list[str]:
@@ -67,7 +61,14 @@ def _regions(account: Account) -> list[str]:
 def _in_region(account: Account, region: str) -> Iterator[tuple[Leftover, dict[str, str]]]:
     """Yield what bears a job's tag, and its tags; a machine first, as the rest can't go before."""
     ec2 = account.client_of("ec2", region)
+    scaling = account.client_of("autoscaling", region)
     with translated(region):
+        for page in scaling.get_paginator("describe_auto_scaling_groups").paginate(Filters=OURS):
+            for group in page["AutoScalingGroups"]:
+                said = f"brings machines back, {group['DesiredCapacity']} of them"
+                yield _found(
+                    region, "scaling group", group["AutoScalingGroupName"], group["Tags"], said
+                )
         for page in ec2.get_paginator("describe_instances").paginate(Filters=OURS):
             for reservation in page["Reservations"]:
                 for each in reservation["Instances"]:
@@ -81,6 +82,9 @@ def _in_region(account: Account, region: str) -> Iterator[tuple[Leftover, dict[s
             if placement["State"] != "deleted":
                 name = placement["GroupName"]
                 yield _found(region, "placement group", name, placement["Tags"])
+        for template in ec2.describe_launch_templates(Filters=OURS)["LaunchTemplates"]:
+            name = template["LaunchTemplateName"]
+            yield _found(region, "launch template", name, template["Tags"])
 
 
 def _found(

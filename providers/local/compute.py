@@ -164,11 +164,12 @@ class Local(Compute):
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
         return leftovers.find(self._home, live, stores)
 
-    def remove(self, leftover: Leftover) -> None:
+    def remove(self, leftover: Leftover) -> bool:
         if leftover.kind == "processes":
             process.kill_tagged(process.TAG, leftover.id)
         else:
             shutil.rmtree(leftover.id, ignore_errors=True)
+        return True
 
     def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:  # noqa: ARG002
         return doctor.check(self._home)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import eventually
-from tests.rig.computes import COMPUTES, ComputeRig
+from tests.rig.computes import COMPUTES, LIVE, ComputeRig, eventually
 
 from llmcloud.core.provider import MachineState
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded
@@ -24,8 +24,17 @@ TWO_NODES = "run: sleep 1000\nresources: {nodes: 2}\n"
 
 
 @pytest.fixture(params=COMPUTES)
-def rig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ComputeRig]:
-    yield from COMPUTES[request.param](tmp_path)
+def rig(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ComputeRig]:
+    provider = COMPUTES[request.param]
+    if LIVE and provider.emulator != LIVE:
+        pytest.skip(f"only {LIVE} itself is looked at")
+    if provider.emulator and not LIVE:
+        emulators = request.getfixturevalue("emulators")
+        for name, value in emulators.get(provider.emulator).environ.items():
+            monkeypatch.setenv(name, value)
+    yield from provider.opened(tmp_path)
 
 
 @pytest.fixture
@@ -38,10 +47,6 @@ def launched(rig: ComputeRig) -> Job:
 
 def states(rig: ComputeRig, job: Job) -> dict[int, MachineState]:
     return {each.rank: each.state for each in rig.compute.describe(rig.place(job))}
-
-
-def delete(rig: ComputeRig, job: Job) -> None:
-    eventually(lambda: rig.compute.delete(rig.place(job)), "all of the job is gone")
 
 
 def test_the_provider_has_the_name_that_it_is_registered_by(rig: ComputeRig) -> None:
@@ -101,14 +106,14 @@ def test_launching_twice_makes_machines_once(rig: ComputeRig, launched: Job) -> 
 
 
 def test_a_deleted_job_has_no_machine(rig: ComputeRig, launched: Job) -> None:
-    delete(rig, launched)
+    rig.delete(launched)
     eventually(lambda: not UP & set(states(rig, launched).values()), "no machine is up")
 
 
 def test_deleting_what_is_absent_succeeds(rig: ComputeRig, launched: Job) -> None:
-    delete(rig, replace(launched, id="contract-never"))
-    delete(rig, launched)
-    delete(rig, launched)
+    rig.delete(replace(launched, id="contract-never"))
+    rig.delete(launched)
+    rig.delete(launched)
 
 
 def test_a_live_job_leaves_nothing_over(rig: ComputeRig, launched: Job) -> None:
@@ -123,7 +128,7 @@ def test_what_a_job_that_is_not_live_has_is_left_over_until_it_is_removed(
     found = [e for e in rig.compute.leftovers(frozenset(), looked_at) if e.job == launched.id]
     assert found
     for leftover in found:
-        rig.compute.remove(leftover)
+        eventually(functools.partial(rig.compute.remove, leftover), f"{leftover} is gone")
     again = rig.compute.leftovers(frozenset(), looked_at)
     assert [each for each in again if each.job == launched.id] == []
     assert not UP & set(states(rig, launched).values())
