@@ -191,8 +191,8 @@ class Compute(ABC):
         """
 
     @abstractmethod
-    def remove(self, leftover: Leftover) -> None:
-        """Delete one leftover."""
+    def remove(self, leftover: Leftover) -> bool:
+        """Delete one leftover; True once it is gone, as `delete` does."""
 
     @abstractmethod
     def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:

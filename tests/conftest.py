@@ -48,7 +48,8 @@ def _stay_here(event: str, arguments: tuple[object, ...]) -> None:
         raise NotLoopback(name)
 
 
-sys.addaudithook(_stay_here)
+if "LLMCLOUD_LIVE" not in os.environ:  # which runs a contract suite on a real account
+    sys.addaudithook(_stay_here)
 
 # The beginning of a test's id: why CI may skip it.
 MAY_SKIP_IN_CI: dict[str, str] = {}

@@ -13,9 +13,10 @@ from llmcloud.providers.aws import doctor, leftovers, machine_images, offers, pe
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.machines import Machines
+from llmcloud.providers.aws.training import Training
 from llmcloud.runtime import status
-
 from llmcloud.runtime.errors import Failure
+
 if TYPE_CHECKING:
     from llmcloud.core.home import Home
     from llmcloud.core.provider import Finding, Leftover, Machine, Offer, Place
@@ -45,6 +46,10 @@ class Aws(Compute):
     def _machines(self) -> Machines:
         return Machines(self._account, self._identity)
 
+    @cached_property
+    def _training(self) -> Training:
+        return Training(self._account, self._identity)
+
     def refusals(self, spec: JobSpec) -> list[Problem]:
         asked = [
             ("launcher", spec.launcher.name not in LAUNCHERS, f"it has {', '.join(LAUNCHERS)}"),
@@ -64,32 +69,45 @@ class Aws(Compute):
             Problem(key, f"the provider aws can't honour this: {why}", hint=f"--set {key}=null")
             for key, is_asked, why in asked
             if is_asked
-        ]
+        ] + (self._training.refusals(spec) if spec.service == MANAGED else [])
 
     def offers(self, spec: JobSpec) -> list[Offer]:
-        return offers.offers(spec)
+        found = offers.offers(spec)
+        return self._training.offers(found) if spec.service == MANAGED else found
 
     def requests(self, job: str, spec: JobSpec, offer: Offer) -> list[Request]:
         launch = self._planned(job, spec, offer)
-        asked = self._machines.requests(launch, spec)
-        return [Request("ec2", "RunInstances", {"region": offer.region}, asked)]
+        if spec.service == MANAGED:
+            asked = self._training.requests(launch, spec)
+            return [Request("sagemaker", "CreateTrainingJob", {"region": offer.region}, asked)]
+        return self._machines.requests(launch, spec)
 
     def store(self, offer: Offer) -> str:
         return store.default(self._account, self._identity, offer.region or self._account.region)
 
-    def zones(self, job: Job, offer: Offer) -> list[str | None]:  # noqa: ARG002
-        return self._machines.zones(offer)
+    def zones(self, job: Job, offer: Offer) -> list[str | None]:
+        if job.service == MANAGED:
+            return [None]
+        return self._machines.zones(offer, job.task.nodes)
 
     def launch(self, launch: Launch) -> list[Machine]:
         spec = _spec(launch.job)
         region = store.region(self._account, launch.job.store)
+        if launch.job.service == MANAGED:
+            return self._training.launch(launch, spec, region)
         return self._machines.launch(launch, spec, region)
 
     def describe(self, place: Place) -> list[Machine]:
-        return self._machines.describe(place)
+        machines = self._training if place.service == MANAGED else self._machines
+        return machines.describe(place)
+
+    def withdraw(self, place: Place) -> None:
+        if place.service != MANAGED:
+            self._machines.withdraw(place)
 
     def delete(self, place: Place) -> bool:
-        if not self._machines.delete(place):
+        machines = self._training if place.service == MANAGED else self._machines
+        if not machines.delete(place):
             return False
         self._identity.delete(place.job)
         return True
@@ -97,8 +115,8 @@ class Aws(Compute):
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
         return leftovers.find(self._account, self._identity, live, stores)
 
-    def remove(self, leftover: Leftover) -> None:
-        leftovers.remove(self._account, self._identity, leftover)
+    def remove(self, leftover: Leftover) -> bool:
+        return leftovers.remove(self._account, self._identity, leftover)
 
     def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:
         return doctor.check(self._account, self._identity, spec, mend=mend)
