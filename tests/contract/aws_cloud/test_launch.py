@@ -62,7 +62,11 @@ class TestALaunch:
         assert first["ReservationId"] == again["ReservationId"]
         other = {**launch, "InstanceType": "g5.2xlarge", "ClientToken": "once"}
         assert refusal(ec2.run_instances, **other) == ("IdempotentParameterMismatch", 400)
-        assert len(ec2.describe_instances()["Reservations"]) == 1
+        by_token = [{"Name": "client-token", "Values": ["once"]}]
+        assert len(ec2.describe_instances(Filters=by_token)["Reservations"]) == 1
+        ec2.terminate_instances(InstanceIds=_ids(first))
+        (ended,) = ec2.run_instances(**launch, ClientToken="once")["Instances"]
+        assert ended["State"]["Name"] == "shutting-down"
 
     def test_may_take_the_token_of_one_that_failed(
         self, ec2: Any, launch: dict[str, Any], remote: Remote

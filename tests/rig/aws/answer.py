@@ -17,6 +17,7 @@ from tests.rig.gcs.server import Response
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call, Refusal
 
+ALWAYS_PENDING = "RunInstances.Reservation.Instances.Instance.State"  # moto's rule
 STATUSES = {  # where it is not 400 and not in the service's model
     "AuthFailure": 401,
     "UnauthorizedOperation": 403,
@@ -40,7 +41,8 @@ def result(call: Call, value: object) -> Response:
     """Return what an operation gave, as its service's protocol has it."""
     model = call.model
     serializer = get_serializer_class(MODELS.get(call.service, call.service), _protocol(call))
-    rules = EC2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER if call.service == "ec2" else {}
+    rules = dict(EC2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER) if call.service == "ec2" else {}
+    rules.pop(ALWAYS_PENDING, None)
     picker = XFormedAttributePicker(response_transformers=rules)
     made = serializer(operation_model=model, value_picker=picker).serialize(value)
     return _response(made["status_code"], made["headers"]["Content-Type"], made["body"])

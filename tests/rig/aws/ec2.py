@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.utils import filter_dict_attribute_mapping
 from tests.rig.aws import images
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.call import ON_TO_MOTO, Call, Refusal, Service
@@ -24,7 +25,15 @@ if TYPE_CHECKING:
     from tests.rig.aws.world import World
 
 PAGE = 1000
-NOT_OF_A_LAUNCH = {"ClientToken", "DryRun", "MinCount", "MaxCount"}
+filter_dict_attribute_mapping.update(  # moto refuses what it does not know
+    {
+        "client-token": "client_token",
+        "instance-lifecycle": "lifecycle",
+        "launch-index": "ami_launch_index",
+        "placement-group-name": "placement.group_name",
+        "spot-instance-request-id": "spot_instance_request_id",
+    }
+)
 LOOKS = ("DescribeVolumes", "DescribeNetworkInterfaces", "DescribeInstanceStatus", "DescribeTags")
 
 

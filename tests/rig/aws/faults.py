@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tests.rig.aws.call import Call
 
 HELD_S = 120.0  # at most: then the request goes on
+SESSION = "ASIA"  # how the keys of sessions begin
 
 
 @dataclass
@@ -22,7 +23,8 @@ class Rule:
     """A fault: which requests it meets, and what it does before or after they are done.
 
     Empty `service` and `operation` are any; `key` is part of an S3 key, `number` the request's
-    place in the journal (from 1). `skip` are let pass first, then `times` are met; 0 is each one.
+    place in the journal (from 1); `machine` tells whether a machine makes it, by its role's keys.
+    `skip` are let pass first, then `times` are met; 0 is each one.
     Of `code` (an error of AWS), `reset` and `hold` one is done; `latency_s` beside it.
     """
 
@@ -30,6 +32,7 @@ class Rule:
     operation: str = ""
     key: str = ""
     number: int = 0
+    machine: bool | None = None
     skip: int = 0
     times: int = 1
     after: bool = False
@@ -50,6 +53,7 @@ class Rule:
             and self.operation in {"", entry["operation"]}
             and self.key in entry["key"]
             and self.number in {0, entry["number"]}
+            and self.machine in {None, entry["key_id"].startswith(SESSION)}
         )
 
 
