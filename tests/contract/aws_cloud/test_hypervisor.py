@@ -141,10 +141,14 @@ def test_an_instance_is_killed_when_it_is_terminated(
     recorder: Recorder,
     eventually: Callable[[Callable[[], object]], None],
 ) -> None:
+    """But only once it has booted, or it would boot after that."""
+    eventually(lambda: len(recorder.booted) == 2)
     clients("ec2").terminate_instances(InstanceIds=ids)
+    assert _states(clients, ids) == {"shutting-down"}
+    assert not recorder.killed
+    recorder.may_boot.set()
     eventually(lambda: _states(clients, ids) == {"terminated"})
     assert sorted(recorder.killed) == sorted(ids)
-    recorder.may_boot.set()
 
 
 def test_an_instance_that_switches_itself_off_is_terminated(
@@ -169,6 +173,7 @@ def test_an_interruption_is_announced_and_then_happens(
 ) -> None:
     recorder.may_boot.set()
     own.machines.interrupt(ids[0], 0.05)
+    eventually(lambda: recorder.notices)
     ((instance_id, action, _),) = recorder.notices
     assert (instance_id, action) == (ids[0], "terminate")
     eventually(lambda: _states(clients, ids[:1]) == {"terminated"})

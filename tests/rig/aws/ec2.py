@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -174,7 +175,10 @@ class Ec2:
         """Answer what the machine printed, when there is one."""
         instance = self._machines.get(call.params["InstanceId"])
         hypervisor = self._world.hypervisor
-        output = hypervisor.console(instance.id) if hypervisor else b""
+        output = b""
+        if hypervisor:
+            with contextlib.suppress(KeyError):  # it has not begun to boot
+                output = hypervisor.console(instance.id)
         encoded = base64.b64encode(output).decode()
         now = datetime.now(UTC)
         return {"InstanceId": instance.id, "Timestamp": now, "Output": encoded}

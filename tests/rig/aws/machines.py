@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,6 +46,7 @@ class Machines:
         self._world = world
         self._passages: dict[str, Passage] = {}
         self._unseen: dict[str, int] = {}
+        self._last: dict[str, threading.Thread] = {}
         self.on_gone: list[Callable[[Instance, str], None]] = []
 
     def all(self) -> Iterator[Instance]:
@@ -98,15 +100,19 @@ class Machines:
         instance = self.get(instance_id)
         if instance.lifecycle != "spot":
             raise ValueError(f"{instance_id} is no spot instance")
-        at = datetime.now(UTC) + timedelta(seconds=notice_s)
-        if self._world.hypervisor:
-            self._world.hypervisor.notice(instance_id, "terminate", at)
-        if notice_s <= 0:
+        if notice_s <= 0 and self._world.hypervisor is None:
             self._take(instance)
-        else:
-            timer = threading.Timer(notice_s, self._take, [instance])
-            timer.daemon = True
-            timer.start()
+            return
+        at = datetime.now(UTC) + timedelta(seconds=notice_s)
+        threading.Thread(target=self._reclaim, args=[instance, at], daemon=True).start()
+
+    def _reclaim(self, instance: Instance, at: datetime) -> None:
+        if self._world.hypervisor:
+            self._await_last(instance.id)
+            self._world.hypervisor.notice(instance.id, "terminate", at)
+        left = at - datetime.now(UTC)
+        time.sleep(max(left.total_seconds(), 0))
+        self._take(instance)
 
     def _take(self, instance: Instance) -> None:
         with self._world.lock:
@@ -145,10 +151,14 @@ class Machines:
         instance.state_reason = StateReason(f"{code}: {message}", code)
 
     def _in_background(self, instance: Instance, act: Callable[[], None]) -> None:
+        """Let the hypervisor do one thing after another with an instance: boot it, then kill it."""
         passage = self._passages[instance.id]
+        before = self._last.get(instance.id)
 
         def run() -> None:
             try:
+                if before:
+                    before.join()
                 act()
             except Exception as error:  # noqa: BLE001 - the machine's failure is the instance's
                 self._world.problems.append(f"the hypervisor failed: {error!r}")
@@ -159,7 +169,12 @@ class Machines:
                     del self._passages[instance.id]
                     passage.then()
 
-        threading.Thread(target=run, daemon=True).start()
+        self._last[instance.id] = threading.Thread(target=run, daemon=True)
+        self._last[instance.id].start()
+
+    def _await_last(self, instance_id: str) -> None:
+        if last := self._last.get(instance_id):
+            last.join()
 
 
 def boot_of(instance: Instance) -> Boot:

@@ -184,7 +184,8 @@ def _of_sagemaker(call: Call) -> Iterator[Asked]:
 def _of_others(call: Call) -> Iterator[Asked]:
     action = f"{call.service}:{call.operation}"
     params = call.params
-    names = [*_listed(params.get("Name")), *params.get("Names", [])]
+    named = (_listed(params.get(each)) for each in ("Name", "Names", "Path"))
+    names = [name for names in named for name in names]
     if call.service == "ssm" and names:
         for name in names:
             account = "" if name.startswith("/aws/") else ACCOUNT
