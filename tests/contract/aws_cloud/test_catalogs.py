@@ -125,5 +125,11 @@ def test_what_a_service_of_ours_does_not_do_is_refused_and_reported(
 ) -> None:
     quotas = client_of("service-quotas")
     assert refusal(quotas.list_services) == ("InvalidAction", 501)
-    assert remote.get("problems") == ["not served: servicequotas ListServices"]
+    ec2 = client_of("ec2")
+    asked = {"InstanceIds": ["i-00000000000000000"]}
+    assert refusal(ec2.stop_instances, **asked) == ("UnsupportedOperation", 501)
+    assert remote.get("problems") == [
+        "not served: servicequotas ListServices",
+        "not served: ec2 StopInstances",
+    ]
     remote.post("reset")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
+from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBackend
 from moto.ec2.utils import filter_dict_attribute_mapping
 from tests.rig.aws import images
 from tests.rig.aws.account import ACCOUNT
@@ -35,6 +36,9 @@ filter_dict_attribute_mapping.update(  # moto refuses what it does not know
         "spot-instance-request-id": "spot_instance_request_id",
     }
 )
+# What would make or change machines behind our back.
+UNSERVED = ("CreateFleet", "RequestSpotInstances", "RequestSpotFleet")
+UNSERVED += ("StartInstances", "StopInstances", "RebootInstances")
 LOOKS = ("DescribeVolumes", "DescribeNetworkInterfaces", "DescribeInstanceStatus", "DescribeTags")
 
 
@@ -65,19 +69,28 @@ class Ec2:
             "DescribePlacementGroups": groups.describe,
             "DeletePlacementGroup": groups.delete,
             **dict.fromkeys(LOOKS, self.look),
+            **dict.fromkeys(UNSERVED, self.refuse),
         }
         return Service("ec2", "ec2", operations, is_on_moto=True)
 
-    def regions(self, _: Call) -> Any:
-        """Return the regions of the account's part of AWS, those that every account has."""
+    def regions(self, call: Call) -> Any:
+        """Return the regions that every account has; the others only when all are asked for."""
+        known = DEFAULT_REGIONS
+        if call.params.get("AllRegions"):
+            known |= {each.name for each in RegionsAndZonesBackend.regions}
+        named = set(call.params.get("RegionNames", known))
+        if strange := named - known:
+            raise Refusal("InvalidParameterValue", f"Invalid region names: {sorted(strange)}")
         return {
             "Regions": [
                 {
                     "RegionName": name,
                     "Endpoint": f"ec2.{name}.amazonaws.com",
-                    "OptInStatus": "opt-in-not-required",
+                    "OptInStatus": "opt-in-not-required"
+                    if name in DEFAULT_REGIONS
+                    else "not-opted-in",
                 }
-                for name in sorted(DEFAULT_REGIONS)
+                for name in sorted(named)
             ]
         }
 
@@ -192,6 +205,10 @@ class Ec2:
         self._machines.look()
         self._check_known(call.region, call.params.get("InstanceIds", []))
         return ON_TO_MOTO
+
+    def refuse(self, call: Call) -> Any:
+        self._world.problems.append(f"not served: ec2 {call.operation}")
+        raise Refusal("UnsupportedOperation", f"{call.operation} is not served here.", 501)
 
     def _check_known(self, region: str, named: list[str]) -> None:
         known = {each.id: each for each in self._machines.all() if each.region_name == region}

@@ -6,6 +6,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from moto.ec2.models import ec2_backends
 from moto.ec2.utils import convert_tag_spec
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.call import Refusal
@@ -52,6 +53,7 @@ class PlacementGroups:
         strategy = call.params.get("Strategy", "cluster")
         made = PlacementGroup(name, call.region, strategy, tags.get("placement-group", {}))
         self._groups[call.region, name] = made
+        ec2_backends[ACCOUNT][call.region].tags[name].update(made.tags)  # for IAM's conditions
         return {"PlacementGroup": made.described()}
 
     def describe(self, call: Call) -> Any:

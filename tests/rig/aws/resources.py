@@ -45,6 +45,7 @@ TAGGED_BY_ID = {  # a parameter of EC2's, and how the ARN calls what it names
     "InstanceIds": "instance",
     "InstanceId": "instance",
     "GroupId": "security-group",
+    "GroupName": "placement-group",
     "VolumeId": "volume",
     "NetworkInterfaceId": "network-interface",
     "LaunchTemplateId": "launch-template",
