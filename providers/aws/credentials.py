@@ -24,7 +24,7 @@ from llmcloud.core.endpoint import (
     is_endpoint,
 )
 from llmcloud.providers.aws.codes import NO_CREDENTIALS_FIX
-from llmcloud.providers.aws.errors import name_service, translated
+from llmcloud.providers.aws.errors import ask_elsewhere, name_service, translated
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -151,9 +151,10 @@ class Account:
                     tcp_keepalive=True,
                     retries={"mode": "standard", "total_max_attempts": TRIES},
                 )
-                self._clients[key] = self._session.create_client(
-                    service, region or self.region, config=settings
-                )
+                made = self._session.create_client(service, region or self.region, config=settings)
+                its = made.meta.service_model.service_id.hyphenize()
+                made.meta.events.register_first(f"needs-retry.{its}", ask_elsewhere)
+                self._clients[key] = made
             return self._clients[key]
 
     @cached_property

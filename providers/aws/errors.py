@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.meaning import NO_OBJECT, Meaning, asked_wait_s, by_class
 from llmcloud.providers.aws.codes import CLASSES, CLASSES_OF_S3, CODES, FAILED, REFUSED
 from llmcloud.providers.aws.permissions import needed_for
-from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.errors import NoCapacity, QuotaExceeded, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.errors import Failure
 
 S3 = "s3://"
+ASK_ELSEWHERE = 400
 SAID = 300  # characters of what a service says
 ENCODED = "Encoded authorization failure message"  # what follows is long, and not for everyone
 SOME_QUOTA = "the quota: llmcloud doctor aws names it, asked about the accelerator"
@@ -106,6 +107,19 @@ def failure(refusal: Refusal, where: str, key: str = "", quota: str = SOME_QUOTA
 def code_of(error: Any) -> str:
     """Return the code of an answer of the service's."""
     return str(error.response["Error"].get("Code", ""))
+
+
+def ask_elsewhere(response: Any, **_: object) -> None:
+    """Keep the SDK from asking again for what another place may have: a hook before its own.
+
+    EC2 says with status 500 that it has none of these machines, as it says that it has failed.
+    """
+    if response is None:
+        return
+    http, parsed = response
+    meaning = CODES.get(str(parsed.get("Error", {}).get("Code", "")))
+    if meaning and issubclass(meaning.kind, (NoCapacity, QuotaExceeded)):
+        http.status_code = ASK_ELSEWHERE
 
 
 def name_service(parsed: dict[str, Any], model: Any, **_: object) -> None:

@@ -125,8 +125,7 @@ GRANTS = (
         "to have spot machines replaced",
         _actions(
             "autoscaling",
-            "CreateAutoScalingGroup CreateOrUpdateTags DeleteAutoScalingGroup "
-            "UpdateAutoScalingGroup",
+            "CreateAutoScalingGroup CreateOrUpdateTags DeleteAutoScalingGroup",
         ),
         "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/"
         f"{PREFIX}{{name}}",
@@ -172,9 +171,8 @@ GRANTS = (
     Grant(
         "HandSecretsOver",
         "to hand a job's secrets to its machines",
-        _actions("ssm", "AddTagsToResource DeleteParameters PutParameter"),
+        _actions("ssm", "DeleteParameters GetParametersByPath PutParameter"),
         "arn:{partition}:ssm:{region}:{account}:parameter/llmcloud/{name}",
-        service=VM,
     ),
     Grant(
         "KeepStores",
@@ -209,8 +207,7 @@ GRANTS = (
         "to run training jobs",
         _actions(
             "sagemaker",
-            "AddTags CreateTrainingJob DeleteTrainingJob DescribeTrainingJob ListTags "
-            "StopTrainingJob",
+            "AddTags CreateTrainingJob DescribeTrainingJob ListTags StopTrainingJob",
         ),
         f"arn:{{partition}}:sagemaker:{{region}}:{{account}}:training-job/{PREFIX}{{name}}",
         service=MANAGED,

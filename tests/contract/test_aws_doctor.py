@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rig.aws.access import SUBMITTER
+from tests.rig.computes import COMPUTES, eventually
 from typer.testing import CliRunner
 
 from llmcloud.cli.app import app
 from llmcloud.core.home import Home
 from llmcloud.core.spec.models import JobSpec
+from llmcloud.core.stores import open_store
 from llmcloud.providers.aws import compute, permissions, quotas
 from llmcloud.providers.aws.identity import Caller
 from llmcloud.providers.aws.simulation import Principal
@@ -42,9 +44,10 @@ class Doctor:
     def account(self) -> Account:
         return self.aws._account
 
-    def tell(self, call: str, **said: object) -> Any:
-        """Change the cloud, or look at it."""
-        request = urllib.request.Request(f"{self.url}/_rig/{call}", json.dumps(said).encode())
+    def tell(self, call: str, *listed: object, **said: object) -> Any:
+        """Change the cloud."""
+        body = json.dumps(listed or said).encode()
+        request = urllib.request.Request(f"{self.url}/_rig/{call}", body)
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
 
@@ -127,6 +130,34 @@ def test_the_policy_that_is_printed_is_all_that_is_needed(doctor: Doctor, servic
     assert not found.ok
     for grant in needed:
         assert f"{', '.join(grant.actions)} ({grant.why})" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("aws", ""),
+        ("aws", "resources: {nodes: 2, instance_type: p4d.24xlarge}\n"),
+        ("aws", "resources: {spot: true}\n"),
+        ("aws-managed", ""),
+    ],
+)
+def test_a_job_asks_for_nothing_that_the_printed_policy_lacks(
+    doctor: Doctor, tmp_path: Path, kind: str, more: str
+) -> None:
+    """From its bucket to its end, and what `gc` looks at, with every policy enforced."""
+    (tmp_path / "code").mkdir()
+    rig = COMPUTES[kind].make(tmp_path)
+    doctor.put_policy(doctor.aws.policy())
+    doctor.tell("knobs", enforces_iam=True)
+    rig.store = open_store(f"s3://llmcloud-{ACCOUNT}-us-east-1")
+    rig.store.create()
+    job = rig.staged(f"run: sleep 1000\n{more}")
+    launch = replace(rig._launch(job), secrets={"TOKEN": "of-the-test"})
+    rig.compute.launch(launch)
+    eventually(lambda: rig.compute.describe(launch.place), "there are machines")
+    assert rig.compute.leftovers(frozenset(), frozenset({rig.store.url}))
+    rig.delete(job)
+    assert rig.compute.leftovers(frozenset(), frozenset({rig.store.url})) == []
 
 
 def test_what_is_denied_is_named_with_what_it_is_for(doctor: Doctor) -> None:

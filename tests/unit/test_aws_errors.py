@@ -389,6 +389,33 @@ def test_what_a_service_says_is_told_in_one_short_line(aws: Service) -> None:
     assert len(failure.what) < 400
 
 
+@pytest.mark.parametrize(
+    ("code", "requests"),
+    [
+        ("InsufficientInstanceCapacity", 1),
+        ("MaxSpotInstanceCountExceeded", 1),
+        ("InternalError", 2),
+    ],
+)
+def test_what_another_place_may_have_is_not_asked_for_again(
+    code: str, requests: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though EC2 says it with the status of a failure, which is."""
+    monkeypatch.setattr(credentials, "TRIES", 2)
+    asked = []
+
+    def refuse(method: str, path: str, body: bytes) -> Answer:
+        asked.append(body)
+        return 500, {}, _error("ec2", code, "So it is.")
+
+    with answering(refuse) as url:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        client = Account().client_of("ec2", "us-east-1")
+        with pytest.raises(Failure), translated("us-east-1"):
+            client.run_instances(MinCount=1, MaxCount=1)
+    assert len(asked) == requests
+
+
 def test_a_service_is_called_by_its_name(aws: Service) -> None:
     failure = aws.refused("autoscaling", "Throttling", 400)
     assert failure.what == "Auto Scaling asks for patience (Throttling)."
