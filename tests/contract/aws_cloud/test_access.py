@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,10 +31,11 @@ def _policy(*statements: dict[str, Any]) -> str:
 @pytest.fixture
 def bucket(client_of: ClientOf) -> str:
     client = client_of("s3")
-    client.create_bucket(Bucket="a-bucket-of-access")
+    name = f"access-{uuid.uuid4()}"  # a reset leaves S3 as it is
+    client.create_bucket(Bucket=name)
     for key in (f"{PREFIX}a", "jobs/another/a"):
-        client.put_object(Bucket="a-bucket-of-access", Key=key, Body=b"text")
-    return "a-bucket-of-access"
+        client.put_object(Bucket=name, Key=key, Body=b"text")
+    return name
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from typing import TYPE_CHECKING, Any
 from urllib.request import Request, urlopen
 
@@ -14,14 +15,14 @@ if TYPE_CHECKING:
     from tests.rig.aws.remote import Remote
     from tests.rig.emulators.catalog import Emulator
 
-NAME = "a-bucket-of-s3"
 KEY = "jobs/a job/ü+%20"
 
 
 @pytest.fixture
 def bucket(client_of: ClientOf) -> str:
-    client_of("s3").create_bucket(Bucket=NAME)
-    return NAME
+    name = f"objects-{uuid.uuid4()}"  # a reset leaves S3 as it is
+    client_of("s3").create_bucket(Bucket=name)
+    return name
 
 
 def test_a_bucket_may_be_somebody_elses(client_of: ClientOf, remote: Remote) -> None:
