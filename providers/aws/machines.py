@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Machine, MachineState, Request
-from llmcloud.providers.aws import boot, machine_images, names, secrets
+from llmcloud.providers.aws import boot, machine_images, names, quotas, secrets
 from llmcloud.providers.aws.errors import code_of, translated
 from llmcloud.providers.aws.groups import Groups
 from llmcloud.providers.aws.machine_request import (
@@ -99,7 +99,7 @@ class Machines:
         where = self._prepare(launch, spec, _user_data(launch, bucket_region))
         region = _region(launch.offer)
         place = f"{launch.zone or region}, {launch.offer.instance_type}"
-        with translated(place):
+        with translated(place, quota=quotas.to_raise(launch.offer, launch.job.task.nodes)):
             try:
                 if launch.offer.spot:
                     Groups(self._account, region).create(

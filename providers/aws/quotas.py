@@ -98,6 +98,11 @@ def wanted_of(offer: Offer, nodes: int) -> int:
     return nodes if offer.service == MANAGED else nodes * offer.vcpus
 
 
+def to_raise(offer: Offer, nodes: int) -> str:
+    """Return what to raise so that an offer's machines may be had, for `translated`."""
+    return for_offer(offer).raising(offer.region or "REGION", wanted_of(offer, nodes))
+
+
 def value(account: Account, region: str, quota: Quota) -> float:
     """Return a quota's value: what the account was given, else the default of all accounts."""
     client = account.client_of("service-quotas", region)

@@ -19,6 +19,7 @@ from llmcloud.core.stores import open_store
 from llmcloud.providers.aws import compute, permissions, quotas
 from llmcloud.providers.aws.identity import Caller
 from llmcloud.providers.aws.simulation import Principal
+from llmcloud.runtime.errors import QuotaExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +159,18 @@ def test_a_job_asks_for_nothing_that_the_printed_policy_lacks(
     assert rig.compute.leftovers(frozenset(), frozenset({rig.store.url}))
     rig.delete(job)
     assert rig.compute.leftovers(frozenset(), frozenset({rig.store.url})) == []
+
+
+def test_a_launch_beyond_the_quota_names_what_to_raise(doctor: Doctor, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    rig = COMPUTES["aws"].make(tmp_path)
+    doctor.tell("quotas", region="us-east-1", code=P_QUOTA, value=96)
+    job = rig.staged("run: sleep 1000\nresources: {nodes: 2, instance_type: p4d.24xlarge}\n")
+    with pytest.raises(QuotaExceeded) as refused:
+        rig.launch(job)
+    assert "Raise Running On-Demand P instances: aws service-quotas" in refused.value.fix
+    assert "--quota-code L-417A185B --desired-value 192" in refused.value.fix
+    rig.delete(job)
 
 
 def test_what_is_denied_is_named_with_what_it_is_for(doctor: Doctor) -> None:

@@ -174,10 +174,12 @@ def _of_scaling(call: Call) -> Iterator[Asked]:
 
 def _of_sagemaker(call: Call) -> Iterator[Asked]:
     name = call.params.get("TrainingJobName", "*")
-    arn = f"arn:aws:sagemaker:{call.region}:{ACCOUNT}:training-job/{name}"
+    arn = call.params.get(
+        "ResourceArn", f"arn:aws:sagemaker:{call.region}:{ACCOUNT}:training-job/{name}"
+    )
     tags = {each["Key"]: each["Value"] for each in call.params.get("Tags", [])}
-    is_list = call.operation.startswith("List")
-    yield Asked(f"sagemaker:{call.operation}", "*" if is_list else arn, _wanted(tags))
+    is_of_all = call.operation.startswith("List") and "ResourceArn" not in call.params
+    yield Asked(f"sagemaker:{call.operation}", "*" if is_of_all else arn, _wanted(tags))
     if role := call.params.get("RoleArn"):
         yield _passing(role, "sagemaker.amazonaws.com")
 
