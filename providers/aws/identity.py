@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
-from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws.roles import Role, Roles
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import NotFound, PermissionDenied
 from llmcloud.runtime.store import bucket_of, split_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from llmcloud.core.job import Job
     from llmcloud.providers.aws.credentials import Account
@@ -41,8 +41,6 @@ LOG_ACTIONS = (
     "logs:DescribeLogStreams",
     "logs:PutLogEvents",
 )
-NEW_S = 120.0  # for a new role to be known everywhere in AWS
-ABSENT, THERE = "NoSuchEntity", "EntityAlreadyExists"
 
 
 @dataclass(frozen=True)
@@ -63,6 +61,7 @@ class Identity:
 
     def __init__(self, account: Account) -> None:
         self._account = account
+        self._roles = Roles(account)
 
     @cached_property
     def caller(self) -> Caller:
@@ -77,20 +76,18 @@ class Identity:
         PermissionDenied, with what an administrator has to run, where it may not be made.
         """
         name = names.of_job(job.id)
-        policy = json.dumps(node_policy(job, self.caller))
+        wanted = Role(
+            name=name,
+            description="What the machines of one job may do",
+            trust=trust(),
+            policy_name=POLICY,
+            policy=node_policy(job, self.caller),
+            tags=tags,
+        )
         try:
-            with translated(f"role {name}"):
-                self._find_or_make(
-                    lambda: self._iam.create_role(
-                        RoleName=name,
-                        AssumeRolePolicyDocument=json.dumps(trust()),
-                        Description="What the machines of one job may do",
-                        Tags=names.as_list(tags),
-                    )
-                )
-                self._iam.put_role_policy(RoleName=name, PolicyName=POLICY, PolicyDocument=policy)
+            self._roles.make(wanted)
         except PermissionDenied as failure:
-            if self._is_there(SHARED_ROLE):
+            if self._roles.is_there(SHARED_ROLE):
                 return SHARED_ROLE
             raise _ask_for_role(failure, self.caller, job) from failure
         return name
@@ -98,17 +95,8 @@ class Identity:
     def profile(self, job: Job, tags: Mapping[str, str]) -> str:
         """Return the name of the instance profile that gives machines the job's role."""
         name = self.role(job, tags)
-        if name == SHARED_ROLE:
-            return name
-        with translated(f"instance profile {name}"):
-            self._find_or_make(
-                lambda: self._iam.create_instance_profile(
-                    InstanceProfileName=name, Tags=names.as_list(tags)
-                )
-            )
-            found = self._iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-            if not found["Roles"]:
-                self._iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+        if name != SHARED_ROLE:
+            self._roles.make_profile(name, tags)
         return name
 
     def role_arn(self, name: str) -> str:
@@ -117,65 +105,17 @@ class Identity:
 
     def is_new(self, profile: str) -> bool:
         """Tell whether a profile was made so lately that not all of AWS may know it."""
-        with translated(f"instance profile {profile}"):
-            found = self._iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
-        age_s: float = (datetime.now(UTC) - found["CreateDate"]).total_seconds()
-        return age_s < NEW_S
+        return self._roles.is_new(profile)
 
     def delete(self, job: str) -> None:
         """Delete a job's role and profile; what is absent is deleted already."""
-        name = names.of_job(job)
-        steps: list[Callable[[], Any]] = [
-            lambda: self._iam.remove_role_from_instance_profile(
-                InstanceProfileName=name, RoleName=name
-            ),
-            lambda: self._iam.delete_instance_profile(InstanceProfileName=name),
-            lambda: self._iam.delete_role_policy(RoleName=name, PolicyName=POLICY),
-            lambda: self._iam.delete_role(RoleName=name),
-        ]
-        for step in steps:
-            self._unless_absent(f"role {name}", step)
+        self._roles.delete(names.of_job(job), POLICY)
 
-    def of_jobs(self) -> Iterator[tuple[str, dict[str, str]]]:
+    def of_jobs(self) -> Iterator[tuple[str, Mapping[str, str]]]:
         """Yield the jobs that have a role of ours, with its tags."""
-        with translated("the roles of the account"):
-            for page in self._iam.get_paginator("list_roles").paginate():
-                for role in page["Roles"]:
-                    name = role["RoleName"]
-                    if name.startswith(names.PREFIX) and name != SHARED_ROLE:
-                        said = self._iam.list_role_tags(RoleName=name)["Tags"]
-                        yield names.job_of(name), names.as_dict(said)
-
-    @property
-    def _iam(self) -> Any:
-        return self._account.client_of("iam")
-
-    def _is_there(self, role: str) -> bool:
-        try:
-            with translated(f"role {role}"):
-                self._iam.get_role(RoleName=role)
-        except (NotFound, PermissionDenied):
-            return False
-        return True
-
-    def _find_or_make(self, make: Callable[[], Any]) -> None:
-        from botocore.exceptions import ClientError
-
-        try:
-            make()
-        except ClientError as error:
-            if code_of(error) != THERE:
-                raise
-
-    def _unless_absent(self, where: str, step: Callable[[], Any]) -> None:
-        from botocore.exceptions import ClientError
-
-        with translated(where):
-            try:
-                step()
-            except ClientError as error:
-                if code_of(error) != ABSENT:
-                    raise
+        for role in self._roles.listed(names.PREFIX):
+            if role.name != SHARED_ROLE:
+                yield names.job_of(role.name), role.tags
 
 
 def trust() -> dict[str, Any]:

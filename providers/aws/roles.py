@@ -1,0 +1,133 @@
+"""Roles in IAM and the instance profiles of their name: found or made, listed, deleted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws import names
+from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.runtime.errors import NotFound, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from llmcloud.providers.aws.credentials import Account
+
+NEW_S = 120.0  # for a new role to be known everywhere in AWS
+ABSENT, THERE = "NoSuchEntity", "EntityAlreadyExists"
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a role is to be: who may take it on (`trust`), and what it then may do (`policy`)."""
+
+    name: str
+    description: str
+    trust: Mapping[str, Any]
+    policy_name: str
+    policy: Mapping[str, Any]
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A role of ours that there is."""
+
+    name: str
+    tags: Mapping[str, str]
+    created_at: datetime
+
+
+class Roles:
+    """The roles of an account."""
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+
+    def make(self, role: Role) -> None:
+        """Make a role, or find it made; PermissionDenied where it may not be."""
+        with translated(f"role {role.name}"):
+            _unless(
+                THERE,
+                lambda: self._iam.create_role(
+                    RoleName=role.name,
+                    AssumeRolePolicyDocument=json.dumps(role.trust),
+                    Description=role.description,
+                    Tags=names.as_list(role.tags),
+                ),
+            )
+            self._iam.put_role_policy(
+                RoleName=role.name,
+                PolicyName=role.policy_name,
+                PolicyDocument=json.dumps(role.policy),
+            )
+
+    def make_profile(self, name: str, tags: Mapping[str, str]) -> None:
+        """Make the instance profile that gives machines the role of its name, or find it made."""
+        with translated(f"instance profile {name}"):
+            _unless(
+                THERE,
+                lambda: self._iam.create_instance_profile(
+                    InstanceProfileName=name, Tags=names.as_list(tags)
+                ),
+            )
+            found = self._iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            if not found["Roles"]:
+                self._iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+
+    def is_new(self, profile: str) -> bool:
+        """Tell whether a profile was made so lately that not all of AWS may know it."""
+        with translated(f"instance profile {profile}"):
+            found = self._iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
+        age_s: float = (datetime.now(UTC) - found["CreateDate"]).total_seconds()
+        return age_s < NEW_S
+
+    def is_there(self, name: str) -> bool:
+        """Tell whether there is a role, as far as we may see."""
+        try:
+            with translated(f"role {name}"):
+                self._iam.get_role(RoleName=name)
+        except (NotFound, PermissionDenied):
+            return False
+        return True
+
+    def listed(self, prefix: str) -> Iterator[Listed]:
+        """Yield the roles whose names begin so."""
+        with translated("the roles of the account"):
+            for page in self._iam.get_paginator("list_roles").paginate():
+                for role in page["Roles"]:
+                    if (name := role["RoleName"]).startswith(prefix):
+                        tags = names.as_dict(self._iam.list_role_tags(RoleName=name)["Tags"])
+                        yield Listed(name, tags, role["CreateDate"])
+
+    def delete(self, name: str, policy_name: str) -> None:
+        """Delete a role and its profile; what is absent is deleted already."""
+        steps: list[Callable[[], Any]] = [
+            lambda: self._iam.remove_role_from_instance_profile(
+                InstanceProfileName=name, RoleName=name
+            ),
+            lambda: self._iam.delete_instance_profile(InstanceProfileName=name),
+            lambda: self._iam.delete_role_policy(RoleName=name, PolicyName=policy_name),
+            lambda: self._iam.delete_role(RoleName=name),
+        ]
+        for step in steps:
+            with translated(f"role {name}"):
+                _unless(ABSENT, step)
+
+    @property
+    def _iam(self) -> Any:
+        return self._account.client_of("iam")
+
+
+def _unless(code: str, step: Callable[[], Any]) -> None:
+    """Do a step; that it was done before, as this code says, is no error."""
+    from botocore.exceptions import ClientError
+
+    try:
+        step()
+    except ClientError as error:
+        if code_of(error) != code:
+            raise
