@@ -181,24 +181,22 @@ class Look:
     def quota(self, offer: Offer) -> Finding:
         """See whether the account may have an offer's machines beside those it has."""
         nodes = len(self.spec.role_list()) if self.spec else 1
-        region, quota = offer.region or self.region, quotas.for_offer(offer)
-        wanted = quotas.wanted_of(offer, nodes)
-        limit, used = self._usage(region, quota)
+        region = offer.region or self.region
+        quota, limit = quotas.look_up(self.account, region, quotas.for_offer(offer))
+        wanted, used, told = quotas.wanted_of(offer, nodes), 0, ""
+        if offer.service != quotas.MANAGED:  # what training jobs use is nowhere counted
+            used = quotas.used(self.account, region, quota)
+            told = f", {used} in use"
         ok = limit - used >= wanted
         fix = "" if ok else f"Raise {quota.raising(region, used + wanted)}"
-        detail = f"{quota} in {region}: {limit:g} {quota.unit}, {used} in use, {wanted} wanted"
+        detail = f"{quota} in {region}: {limit:g} {quota.unit}{told}, {wanted} wanted"
         return Finding("quota", ok, detail, fix)
 
     def family(self, family: str) -> Finding:
         """Tell how large the quotas of a family are."""
         said = []
         for spot in (False, True):
-            quota = quotas.of_family(family, spot=spot)
-            limit = quotas.value(self.account, self.region, quota)
+            asked = quotas.of_family(family, spot=spot)
+            quota, limit = quotas.look_up(self.account, self.region, asked)
             said.append(f"{limit:g} vCPUs of {quota}")
         return Finding("quota", True, f"{self.region}: {', '.join(said)}")
-
-    def _usage(self, region: str, quota: quotas.Quota) -> tuple[float, int]:
-        limit = quotas.value(self.account, region, quota)
-        is_counted = quota.service == "ec2"
-        return limit, quotas.used(self.account, region, quota) if is_counted else 0

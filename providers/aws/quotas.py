@@ -8,7 +8,7 @@ in November 2026. EC2 counts vCPUs, SageMaker instances of each type.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import offers
@@ -103,8 +103,11 @@ def to_raise(offer: Offer, nodes: int) -> str:
     return for_offer(offer).raising(offer.region or "REGION", wanted_of(offer, nodes))
 
 
-def value(account: Account, region: str, quota: Quota) -> float:
-    """Return a quota's value: what the account was given, else the default of all accounts."""
+def look_up(account: Account, region: str, quota: Quota) -> tuple[Quota, float]:
+    """Return a quota with its code, and how large it is.
+
+    That is what the account was given, else the default of all accounts.
+    """
     client = account.client_of("service-quotas", region)
     with translated(f"{region}, quota {quota}"):
         if not quota.code:
@@ -112,9 +115,10 @@ def value(account: Account, region: str, quota: Quota) -> float:
         asked = {"ServiceCode": quota.service, "QuotaCode": quota.code}
         try:
             with translated(f"{region}, quota {quota}"):
-                return float(client.get_service_quota(**asked)["Quota"]["Value"])
+                return quota, float(client.get_service_quota(**asked)["Quota"]["Value"])
         except NotFound:
-            return float(client.get_aws_default_service_quota(**asked)["Quota"]["Value"])
+            found = client.get_aws_default_service_quota(**asked)["Quota"]
+            return quota, float(found["Value"])
 
 
 def used(account: Account, region: str, quota: Quota) -> int:
@@ -131,12 +135,15 @@ def used(account: Account, region: str, quota: Quota) -> int:
         )
 
 
-def _by_name(client: Any, quota: Quota) -> float:
+def _by_name(client: Any, quota: Quota) -> tuple[Quota, float]:
     for page in client.get_paginator("list_service_quotas").paginate(ServiceCode=quota.service):
         for each in page["Quotas"]:
             if each.get("QuotaName") == quota.name:
-                return float(each["Value"])
-    raise NotFound(f"Service Quotas has no {quota.name}.")
+                return replace(quota, code=each["QuotaCode"]), float(each["Value"])
+    raise NotFound(
+        f"Service Quotas has no {quota.name}.",
+        fix="Name another region with region:, or another type.",
+    )
 
 
 def _vcpus(instance: Mapping[str, Any], known: Mapping[str, int]) -> int:

@@ -262,6 +262,21 @@ def test_what_runs_counts_against_the_quota(doctor: Doctor) -> None:
     assert "--desired-value 12" in found.fix
 
 
+def test_training_jobs_have_a_quota_a_type_in_instances(doctor: Doctor) -> None:
+    """Which are found by their names: Service Quotas lists some thousands of them."""
+    asked = {"accelerator": "A100:8", "region": ["us-east-1"], "service": "managed"}
+    (found,) = doctor.find("quota", **asked)
+    assert found.ok
+    assert found.detail.startswith("ml.p4d.24xlarge for training job usage (L-")
+    assert found.detail.endswith("in us-east-1: 4 instances, 1 wanted")
+    name = "ml.p4d.24xlarge for spot training job usage"
+    doctor.tell("quotas", region="us-east-1", code=name, value=0)
+    (found,) = doctor.find("quota", spot=True, **asked)
+    assert not found.ok
+    assert found.fix.startswith(f"Raise {name}: aws service-quotas request-service-quota-increase")
+    assert "--service-code sagemaker --quota-code L-" in found.fix
+
+
 @pytest.mark.parametrize(
     ("instance_type", "code"),
     [

@@ -1,4 +1,4 @@
-"""Service Quotas for EC2's vCPUs, and how many of them are in use.
+"""Service Quotas for EC2's vCPUs and SageMaker's training jobs, and how many vCPUs are in use.
 
 Codes and names as Service Quotas lists them (docs.aws.amazon.com/AWSEC2/latest/UserGuide,
 "Amazon EC2 service quotas", and published listings of 2025 and 2026); the values are ours, but for
@@ -8,16 +8,21 @@ the default of the standard quota.
 from __future__ import annotations
 
 import re
+import zlib
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models.instance_types import INSTANCE_TYPES
 from tests.rig.aws.account import ACCOUNT
-from tests.rig.aws.call import Refusal, Service
+from tests.rig.aws.call import Refusal, Service, service_model
 
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call
     from tests.rig.aws.world import World
 
+SERVICES = {
+    "ec2": "Amazon Elastic Compute Cloud (Amazon EC2)",
+    "sagemaker": "Amazon SageMaker",
+}
 STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
 FAMILIES = {  # which family: its quota on demand, its spot quota
     STANDARD: ("L-1216C47A", "L-34B43A08"),
@@ -40,6 +45,12 @@ NAMES = {
 }
 DEFAULTS = dict.fromkeys(NAMES, 0.0) | {"L-1216C47A": 5.0, "L-34B43A08": 5.0}
 APPLIED = 2000.0  # what this account has, until a test says otherwise
+TRAINING = tuple(  # SageMaker's, whose codes are not known to us: one a type, and one for spot
+    f"{each} for {kind} job usage"
+    for each in service_model("sagemaker").shape_for("TrainingInstanceType").enum
+    for kind in ("training", "spot training")
+)
+TRAINING_APPLIED = 4.0
 
 
 def code_of(instance_type: str, *, spot: bool) -> str:
@@ -69,6 +80,15 @@ def service(world: World) -> Service:
         return {"Quota": _quota(call.region, code, DEFAULTS[code])}
 
     def list_all(call: Call) -> Any:
+        if call.params["ServiceCode"] == "sagemaker":
+            names = {f"L-{zlib.crc32(each.encode()):08X}": each for each in TRAINING}
+            return _paged(
+                call,
+                [
+                    _quota(call.region, code, world.quotas.get((call.region, name)), name)
+                    for code, name in names.items()
+                ],
+            )
         values = {code: value_of(world, call.region, code) for code in NAMES}
         return _page(call, values)
 
@@ -97,22 +117,26 @@ def _known(call: Call) -> str:
 def _page(call: Call, values: dict[str, float]) -> Any:
     if call.params["ServiceCode"] != "ec2":
         raise Refusal("NoSuchResourceException", "The specified service does not exist.")
+    return _paged(call, [_quota(call.region, code, value) for code, value in values.items()])
+
+
+def _paged(call: Call, found: list[dict[str, Any]]) -> Any:
     start, size = int(call.params.get("NextToken", 0)), int(call.params.get("MaxResults", 100))
-    found = [_quota(call.region, code, value) for code, value in values.items()]
     page: dict[str, Any] = {"Quotas": found[start : start + size]}
     if start + size < len(found):
         page["NextToken"] = str(start + size)
     return page
 
 
-def _quota(region: str, code: str, value: float) -> dict[str, Any]:
+def _quota(region: str, code: str, value: float | None, name: str = "") -> dict[str, Any]:
+    service = "sagemaker" if name else "ec2"
     return {
-        "ServiceCode": "ec2",
-        "ServiceName": "Amazon Elastic Compute Cloud (Amazon EC2)",
-        "QuotaArn": f"arn:aws:servicequotas:{region}:{ACCOUNT}:ec2/{code}",
+        "ServiceCode": service,
+        "ServiceName": SERVICES[service],
+        "QuotaArn": f"arn:aws:servicequotas:{region}:{ACCOUNT}:{service}/{code}",
         "QuotaCode": code,
-        "QuotaName": NAMES[code],
-        "Value": value,
+        "QuotaName": name or NAMES[code],
+        "Value": TRAINING_APPLIED if value is None else value,
         "Unit": "None",
         "Adjustable": True,
         "GlobalQuota": False,
