@@ -12,6 +12,7 @@ import typer
 from llmcloud.cli import output, stay
 from llmcloud.cli.arguments import JobArgument
 from llmcloud.cli.lines import printer
+from llmcloud.cli.machine_lines import show_machines
 from llmcloud.cli.session import JsonOption, OpenJob, StoreOption
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import UsageError
@@ -58,6 +59,8 @@ def logs(
         if follow_on:
             for line in follow(reader, Ending(opened.store, opened.id, opened.status), show.flush):
                 show(line)
+        if not cursor:
+            show_machines(opened, show)
         show.finish()
     except KeyboardInterrupt:
         show.finish()

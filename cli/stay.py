@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.cli import output
 from llmcloud.cli.lines import printer
+from llmcloud.cli.machine_lines import show_machines
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import JobCancelled, JobFailed
 from llmcloud.core.follow import Ending, follow
@@ -28,6 +29,7 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
     try:
         for line in follow(reader, ending, show.flush):
             show(line)
+        show_machines(opened, show)
         show.finish()
     except KeyboardInterrupt:
         show.finish()

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from llmcloud.core.errors import Problem
     from llmcloud.core.job import Job
@@ -105,6 +105,15 @@ class Machine:
 
 
 @dataclass(frozen=True)
+class Printed:
+    """A line that a machine printed, as its service has kept it."""
+
+    rank: int
+    ts_ms: int
+    text: str
+
+
+@dataclass(frozen=True)
 class Leftover:
     """Something that a job left behind, and what it is worth knowing before it goes."""
 
@@ -172,6 +181,10 @@ class Compute(ABC):
 
         Raises as `launch` does while it has become clear that they will not come.
         """
+
+    def printed(self, place: Place) -> Iterator[Printed]:  # noqa: ARG002
+        """Yield what a service has kept of what machines printed, be it a node's or not."""
+        return iter(())
 
     def withdraw(self, place: Place) -> None:  # noqa: B027
         """Take back a request for machines that have not come, before another one is made."""

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from pathlib import PurePosixPath
@@ -88,6 +89,8 @@ class Attempt:
         self._say()
         place = (self._number, seat.rank)
         self._telemetry = Telemetry(seat.store, seat.task, place, seat.work, os.environ)
+        if seat.echoes:
+            self._telemetry.echo = sys.stdout.buffer
         tell = self._telemetry.capture.say
         with self._telemetry, Watch(self._watched, self._stop, self._say, tell) as self._watch:
             if self._cause and not self._seat.rank:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Seat:
     """A node's place in its job; `expires_at_s` is on this machine's monotonic clock.
 
-    `kept` is a folder of the machine's that is to be the one of the checkpoints.
+    `kept` is a folder of the machine's that is to be the one of the checkpoints. What goes to the
+    log is printed as well with `echoes`.
     """
 
     store: ObjectStore
@@ -29,6 +30,7 @@ class Seat:
     expires_at_s: float | None
     parent: int | None = None
     kept: Path | None = None
+    echoes: bool = False
 
     @property
     def code(self) -> Path:

@@ -10,11 +10,13 @@ from llmcloud.runtime import layout, segments
 from llmcloud.runtime.capture import Capture
 from llmcloud.runtime.errors import Failure, Unavailable
 from llmcloud.runtime.metrics.collector import Collector
+from llmcloud.runtime.records import decode
 from llmcloud.runtime.segments import SegmentWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from typing import IO
 
     from llmcloud.runtime.store import ObjectStore
     from llmcloud.runtime.task import Task
@@ -51,6 +53,7 @@ class Telemetry:
             [environ[name] for name in task.secrets if name in environ],
         )
         self.step: int | None = None
+        self.echo: IO[bytes] | None = None  # where every line goes as well
         self._said: set[str] = set()
         self._over = threading.Event()
         self._printed = threading.Event()
@@ -85,6 +88,10 @@ class Telemetry:
     def _append(self, records: bytes) -> None:
         self._log.append(records)
         self._printed.set()
+        if self.echo:
+            for record, _ in decode(records):
+                self.echo.write(record.text + (b"\n" if record.ends_line else b""))
+            self.echo.flush()
 
     def _run(self) -> None:
         """Ship the first line after a silence at once, and those that follow in turns."""

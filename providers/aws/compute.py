@@ -18,8 +18,10 @@ from llmcloud.runtime import status
 from llmcloud.runtime.errors import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmcloud.core.home import Home
-    from llmcloud.core.provider import Finding, Leftover, Machine, Offer, Place
+    from llmcloud.core.provider import Finding, Leftover, Machine, Offer, Place, Printed
     from llmcloud.core.spec.models import JobSpec
 
 LAUNCHERS = ("none", "torchrun", "tensorflow")
@@ -100,6 +102,9 @@ class Aws(Compute):
     def describe(self, place: Place) -> list[Machine]:
         machines = self._training if place.service == MANAGED else self._machines
         return machines.describe(place)
+
+    def printed(self, place: Place) -> Iterator[Printed]:
+        return self._training.printed(place) if place.service == MANAGED else iter(())
 
     def withdraw(self, place: Place) -> None:
         if place.service != MANAGED:

@@ -41,6 +41,11 @@ LOG_ACTIONS = (
     "logs:DescribeLogStreams",
     "logs:PutLogEvents",
 )
+IMAGE_ACTIONS = (
+    "ecr:BatchCheckLayerAvailability",
+    "ecr:GetDownloadUrlForLayer",
+    "ecr:BatchGetImage",
+)
 
 
 @dataclass(frozen=True)
@@ -160,8 +165,7 @@ def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
     group = f"arn:{account.format('autoscaling')}:autoScalingGroup:*:autoScalingGroupName"
     statements.append(_allow(GROUP_ACTIONS, [f"{group}/{names.of_job(job.id)}"]))
     if job.service == "managed":
-        logs = f"arn:{account.format('logs')}:log-group:/aws/sagemaker/*"
-        statements.append(_allow(LOG_ACTIONS, [logs]))
+        statements += [_listing(caller, bucket, staged), *_training(caller)]
     return {"Version": "2012-10-17", "Statement": statements}
 
 
@@ -179,8 +183,23 @@ def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:
                 ["ssm:GetParametersByPath"], [f"arn:{account.format('ssm')}:parameter/llmcloud/*"]
             ),
             _allow(GROUP_ACTIONS, [f"{group}/{names.PREFIX}*"]),
+            *_training(caller),
         ],
     }
+
+
+def _training(caller: Caller) -> list[dict[str, Any]]:
+    """Return what SageMaker does in a job's name: fetch its image, write its logs and metrics.
+
+    Those of docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html, for CreateTrainingJob.
+    """
+    logs = f"arn:{caller.partition}:logs:*:{caller.account}:log-group:/aws/sagemaker/*"
+    images = f"arn:{caller.partition}:ecr:*:*:repository/*"
+    return [
+        _allow(LOG_ACTIONS, [logs]),
+        _allow(IMAGE_ACTIONS, [images]),
+        _allow(["ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"], ["*"]),
+    ]
 
 
 def _ask_for_role(failure: PermissionDenied, caller: Caller, job: Job) -> PermissionDenied:

@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Place
-from llmcloud.providers.aws import names
+from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machines import Machines
+from llmcloud.providers.aws.training import KIND, Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,9 +31,14 @@ def find(
     def is_left(tags: Mapping[str, str]) -> bool:
         return tags.get(names.STORE) in stores and tags.get(names.JOB) not in live
 
+    training = Training(account, identity)
+
+    def look(region: str) -> list[tuple[Leftover, dict[str, str]]]:
+        jobs = training.left(region) if region in training_images.accounts() else ()
+        return [*jobs, *_in_region(account, region)]
+
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        regions = _regions(account)
-        by_region = list(pool.map(lambda region: list(_in_region(account, region)), regions))
+        by_region = list(pool.map(look, _regions(account)))
     found = [leftover for each in by_region for leftover, tags in each if is_left(tags)]
     roles = [
         Leftover(ROLE, names.of_job(job), job, "a role and its instance profile")
@@ -47,6 +53,8 @@ def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:
     if leftover.kind == ROLE:
         identity.delete(leftover.job or "")
         return True
+    if leftover.kind == KIND:
+        return Training(account, identity).end(leftover)
     region = leftover.id.partition("/")[0]
     place = Place(leftover.job or "", "vm", region, 0)
     return Machines(account, identity).delete(place)

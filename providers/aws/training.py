@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.provider import Leftover, Machine, MachineState
+from llmcloud.core.provider import Leftover, Machine, MachineState, Printed
 from llmcloud.providers.aws import names, secrets, training_images, training_request
+from llmcloud.providers.aws.cloudwatch import JobLog
 from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
 from llmcloud.providers.aws.training_request import Known, Settings, name_of
@@ -118,6 +119,13 @@ class Training:
         name = found["TrainingJobName"]
         return [Machine(rank, name, state, detail) for rank in range(place.nodes)]
 
+    def printed(self, place: Place) -> Iterator[Printed]:
+        """Yield what the containers of a job printed, by the ranks of their hosts."""
+        name = name_of(place.job, place.launch)
+        logs = self._account.client_of("logs", place.region or "")
+        for event in JobLog(logs, name).poll():
+            yield Printed(event.host, event.ts_ms, event.line)
+
     def delete(self, place: Place) -> bool:
         """End a job; True once it has ended, which is when it costs nothing more.
 
@@ -148,10 +156,15 @@ class Training:
                         name = f"{region}/{each['TrainingJobName']}"
                         yield Leftover(KIND, name, tags[names.JOB], IN_PROGRESS), tags
 
-    def stop(self, leftover: Leftover) -> None:
-        """End a training job that `left` yielded."""
+    def end(self, leftover: Leftover) -> bool:
+        """End a training job that `left` yielded; True once it has ended."""
         region, _, name = leftover.id.partition("/")
-        self._stop(region, name)
+        found = self._describe(region, name)
+        if found is None or found["TrainingJobStatus"] in ENDED:
+            return True
+        if found["TrainingJobStatus"] == IN_PROGRESS:
+            self._stop(region, name)
+        return False
 
     def _stop(self, region: str, name: str) -> None:
         from botocore.exceptions import ClientError
@@ -207,12 +220,15 @@ class Training:
         return made if isinstance(made, (NoCapacity, QuotaExceeded)) else None
 
     def _found(self, place: Place) -> dict[str, Any] | None:
+        return self._describe(place.region or "", name_of(place.job, place.launch))
+
+    def _describe(self, region: str, name: str) -> dict[str, Any] | None:
+        """Return what the service says of a training job, None if it knows of none."""
         from botocore.exceptions import ClientError
 
-        name = name_of(place.job, place.launch)
-        with translated(f"{place.region}, {name}"):
+        with translated(f"{region}, {name}"):
             try:
-                found: dict[str, Any] = self._client(place.region).describe_training_job(
+                found: dict[str, Any] = self._client(region).describe_training_job(
                     TrainingJobName=name
                 )
             except ClientError as error:

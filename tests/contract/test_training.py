@@ -196,10 +196,10 @@ def test_what_still_runs_is_found_by_its_tags(rig: Rig, container: Callable[[str
     names = {f"{REGION}/llmcloud-gpt-abcdef-{number}" for number in (1, 2)}
     assert {leftover.id for leftover, _ in found} == names
     assert {tags["llmcloud:store"] for _, tags in found} == {first.job.store}
-    for leftover, _ in found:
-        rig.training.stop(leftover)
+    assert [rig.training.end(leftover) for leftover, _ in found] == [False, False]
     for launch in (first, second):
         rig.until(launch, MachineState.GONE)
+    assert [rig.training.end(leftover) for leftover, _ in found] == [True, True]
     assert list(rig.training.left(REGION)) == []
 
 
