@@ -40,6 +40,7 @@ class _Ambient(BucketApi):
 
 
 class _S3(_Ambient):
+    hides_absent = True
     endpoints = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
     def connect(self, max_retries: int) -> Any:

@@ -92,6 +92,7 @@ class BucketApi(ABC):
     condition = "e_tag"  # what a conditional write names: "e_tag" or "version"
     log_mark = LogMark.TAG
     is_ordered = True  # listings come in the order of the keys' bytes
+    hides_absent = False  # who may list only a part of it is denied what is not there
     credentials_fix = ""  # what to run when there are no valid credentials
 
     @abstractmethod

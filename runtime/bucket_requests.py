@@ -18,7 +18,7 @@ from obstore.exceptions import BaseError
 
 from llmcloud.runtime.bucket_api import crc32c_in, crc32c_metadata
 from llmcloud.runtime.bucket_errors import translate
-from llmcloud.runtime.errors import Throttled, Unavailable
+from llmcloud.runtime.errors import NotFound, PermissionDenied, Throttled, Unavailable
 from llmcloud.runtime.interruptible import begun, interruptible
 from llmcloud.runtime.objects import Blob, Entry, Piece
 
@@ -50,7 +50,7 @@ class Requests:
 
     def get(self, key: str) -> Blob:
         """Return a whole object."""
-        with self._translated(key):
+        with self._reading(key):
             return interruptible(lambda: self._blob(obstore.get(self._bucket, key)))
 
     def range(self, key: str, start: int, size: int, version: str = "") -> Piece:
@@ -58,7 +58,7 @@ class Requests:
         options: GetOptions = {"range": (start, start + size)} if size else {}
         if version:
             options["if_match"] = version
-        with self._translated(key):
+        with self._reading(key):
             found = obstore.get(self._bucket, key, options=options)
             start, end = found.range
             if end - start <= CHUNK_BYTES:
@@ -67,12 +67,12 @@ class Requests:
 
     def head(self, key: str) -> Entry:
         """Return what is known of an object."""
-        with self._translated(key):
+        with self._reading(key):
             return _entry(interruptible(lambda: obstore.head(self._bucket, key)))
 
     def metadata(self, key: str) -> tuple[str, dict[str, str]]:
         """Return an object's tag and what else is kept with it."""
-        with self._translated(key):
+        with self._reading(key):
             found = interruptible(lambda: obstore.get(self._bucket, key, options={"head": True}))
             return self._tag(found.meta), found.attributes
 
@@ -134,6 +134,25 @@ class Requests:
 
     def _tag(self, meta: Any) -> str:
         return str(meta[self._api.condition])
+
+    @contextlib.contextmanager
+    def _reading(self, key: str) -> Iterator[None]:
+        """As `_translated`; what is denied may just not be there, which a listing tells."""
+        try:
+            with self._translated(key):
+                yield
+        except PermissionDenied as failure:
+            if self._api.hides_absent and not self._is_listed(key):
+                raise NotFound("There is no such object.", where=failure.where) from None
+            raise
+
+    def _is_listed(self, key: str) -> bool:
+        """Tell whether a key is in its folder's listing, or may be: it can't be looked at."""
+        try:
+            page = next(self.pages(key.rpartition("/")[0], key[:-1], 1), ())
+        except PermissionDenied:
+            return True
+        return any(each.key == key for each in page)
 
     @contextlib.contextmanager
     def _translated(self, key: str) -> Iterator[None]:

@@ -55,7 +55,8 @@ class Status:
     `failures` counts the attempts that the job's own code ended (they use up `limits.retries`);
     a lost or preempted machine costs none. `ran_s` is what earlier runs took, before the last
     resume; `started_at` is of the run since then. `launch` counts the requests for machines,
-    `offer` says which of the plan's offers the newest was for (0: the first), `zone` where.
+    `offer` says which of the plan's offers the newest was for (0: the first), `zone` where: they
+    are tried in the order of their names.
     """
 
     job: str
@@ -82,8 +83,8 @@ class Status:
         return self._progress < other._progress
 
     @property
-    def _progress(self) -> tuple[int, int, int]:
-        return self.attempt, self.state._rank, self.launch  # noqa: SLF001
+    def _progress(self) -> tuple[int, int, int, str]:
+        return self.attempt, self.state._rank, self.launch, self.zone or ""  # noqa: SLF001
 
     def to_json(self) -> bytes:
         """Return the document as it lies in the store."""

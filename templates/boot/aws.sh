@@ -2,7 +2,8 @@ set -euo pipefail
 export HOME=/root AWS_REGION=$REGION
 cd /opt && mkdir -p llmcloud && cd llmcloud
 imds=http://169.254.169.254/latest token='' role=''
-config='import json,sys; k=json.load(sys.stdin); print("user=%s:%s\nheader=x-amz-security-token: %s" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
+config='import json,sys; k=json.load(sys.stdin); print(
+"user=\"%s:%s\"\nheader=\"x-amz-security-token: %s\"" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
 metadata() { curl -fsS --retry 9 --retry-all-errors -H "X-aws-ec2-metadata-token: $token" "$imds/meta-data/$1"; }
 s3() { metadata "iam/security-credentials/$role" | python3 -c "$config" | curl -fsS --retry 5 --retry-all-errors -K - \
   --aws-sigv4 "aws:amz:$REGION:s3" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"; }

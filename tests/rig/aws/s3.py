@@ -43,7 +43,8 @@ def by_path(request: Request) -> Request:
 
 def asked(request: Request) -> Asked:
     """Say what a request with the bucket in its path is for."""
-    url = f"http://s3.amazonaws.com{request.path}?{urlencode(request.query)}"
+    path = request.path.rstrip("/") if request.path.count("/") == 2 else request.path
+    url = f"http://s3.amazonaws.com{path}?{urlencode(request.query)}"
     seen = MotoRequest.from_primitives(request.verb, url, request.headers)
     try:
         operation, _ = get_service_router("s3").match(seen)
