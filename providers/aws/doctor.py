@@ -145,7 +145,8 @@ class Look:
         kind = self.offers[0].instance_type
         having = sorted(zones & set(network.zones_of(kind)))
         fix = "" if having else "Name another region with region:, or another type."
-        detail = f"{', '.join(having) or f'no zone of {self.region} with a subnet'} has {kind}"
+        nowhere = f"no zone of {self.region} with a subnet has {kind}"
+        detail = f"{kind} in {', '.join(having)}" if having else nowhere
         return Finding("network", bool(having), detail, fix)
 
     def images(self) -> Finding:
