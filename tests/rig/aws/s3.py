@@ -43,9 +43,10 @@ def by_path(request: Request) -> Request:
 
 def asked(request: Request) -> Asked:
     """Say what a request with the bucket in its path is for."""
-    path = request.path.rstrip("/") if request.path.count("/") == 2 else request.path
-    url = f"http://s3.amazonaws.com{path}?{urlencode(request.query)}"
-    seen = MotoRequest.from_primitives(request.verb, url, request.headers)
+    url = f"http://s3.amazonaws.com{request.path}?{urlencode(request.query)}"
+    # The host may name the bucket once more, and make of a listing the reading of an object.
+    headers = {name: value for name, value in request.headers.items() if name != "host"}
+    seen = MotoRequest.from_primitives(request.verb, url, headers)
     try:
         operation, _ = get_service_router("s3").match(seen)
     except NotFound:
@@ -70,7 +71,7 @@ def forward(call: Call, upstream: str) -> Response:
     if call.request.verb == "HEAD" or answer.status in {204, 304}:
         connection.close()
         return Response(answer.status, kept, size=int(length or 0))
-    if length is None:
+    if length is None or int(length) <= PIECE_BYTES:
         body = answer.read()
         connection.close()
         return Response(answer.status, kept, (body,))

@@ -1,0 +1,37 @@
+#!/bin/bash
+# Boots a node: brings its program with the machine's role, and ends the machine with it.
+REGION=us-west-2
+BUCKET=https://llmcloud-123456789012-us-west-2.s3.us-west-2.amazonaws.com
+JOB=gpt2-k3m9pa
+RUNTIME=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+MINUTES=75
+ARGUMENTS='--machine aws --store s3://llmcloud-123456789012-us-west-2 --job gpt2-k3m9pa --work /opt/llmcloud/work --environments /opt/llmcloud/environments --expires-epoch 1795258805'
+set -euo pipefail
+export HOME=/root AWS_REGION=$REGION
+cd /opt && mkdir -p llmcloud && cd llmcloud
+imds=http://169.254.169.254/latest token='' role=''
+config='import json,sys; k=json.load(sys.stdin); print(
+"user=\"%s:%s\"\nheader=\"x-amz-security-token: %s\"" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
+metadata() { curl -fsS --retry 9 --retry-all-errors -H "X-aws-ec2-metadata-token: $token" "$imds/meta-data/$1"; }
+s3() { metadata "iam/security-credentials/$role" | python3 -c "$config" | curl -fsS --retry 5 --retry-all-errors -K - \
+  --aws-sigv4 "aws:amz:$REGION:s3" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"; }
+end() { tail -c 9999 boot.log >boot.end; s3 -T boot.end "$BUCKET/jobs/$JOB/boot/$(metadata instance-id).log"; shutdown -h now; }
+trap 'end || shutdown -h now' EXIT  # whatever went wrong: nothing runs on
+exec > >(tee -a boot.log) 2>&1
+[ -z "$MINUTES" ] || shutdown -h "+$MINUTES"
+token=$(curl -fsS --retry 9 --retry-all-errors -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 21600' "$imds/api/token")
+role=$(metadata iam/security-credentials/)
+s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"
+echo "$RUNTIME  node.pyz" | sha256sum -c -
+python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy python3-venv; }
+python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
+mkdir -p bin && ln -sf "$python" bin/python  # which plain images do not have
+export PATH=$(dirname "$python"):$PATH:$PWD/bin
+if [ -d /run/systemd/system ]; then
+  printf '%s\n' '[Unit]' 'After=network-online.target' 'SuccessAction=poweroff' 'FailureAction=poweroff' '[Service]' \
+    "Environment=HOME=/root AWS_REGION=$REGION PATH=$PATH" "ExecStart=$python $PWD/node.pyz $ARGUMENTS" Restart=on-failure \
+    TimeoutStopSec=120 '[Install]' 'WantedBy=multi-user.target' >/etc/systemd/system/llmcloud.service
+  systemctl daemon-reload && systemctl enable --now --no-block llmcloud && trap - EXIT
+else
+  for _ in 1 2 3; do if "$python" node.pyz $ARGUMENTS; then trap - EXIT; shutdown -h now; break; fi; done
+fi
