@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from llmcloud.runtime.store import ObjectStore
 
 
+MANAGED = "managed"  # the services that mount buckets by themselves
+
+
 @dataclass(frozen=True)
 class DataTree:
     """A data source as the job will find it, and what of it lies on this machine.
@@ -170,7 +173,7 @@ def _tree(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
             "which `llmcloud data list` shows"
         )
         raise _refused(loaded, number, f"there is no {path}", hint)
-    if data.mode == "mount":
+    if data.mode == "mount" and loaded.spec.service != MANAGED:
         return DataTree(DataSource("file://" + quote(str(path)), data.target, data.mode))
     return _file(path, data) if path.is_file() else _folder(loaded, number, path)
 
@@ -179,7 +182,7 @@ def _bucket(loaded: LoadedSpec, number: int, data: Data) -> DataTree:
     """Leave it where it is: the nodes fetch it. Whether it is there is known best now."""
     from llmcloud.core import location
 
-    if data.mode == "mount":
+    if data.mode == "mount" and loaded.spec.service != MANAGED:
         hint = "Use mode: copy, or mount the bucket yourself and name that folder"
         raise _refused(loaded, number, "a bucket can't be mounted on this machine", hint)
     if glob.has_magic(data.source):

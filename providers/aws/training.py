@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from llmcloud.core.errors import Problem
-    from llmcloud.core.job import Job
     from llmcloud.core.provider import Launch, Offer, Place
     from llmcloud.core.spec.models import JobSpec
     from llmcloud.providers.aws.credentials import Account
@@ -97,7 +96,7 @@ class Training:
         role = self._identity.role(launch.job, names.tags(launch, owner))
         arn = self._identity.role_arn(role)
         secrets.keep(self._account, launch.offer.region or "", launch.job.id, launch.secrets)
-        sources = list(self._sources(launch.job))
+        sources = list(self._sources(launch))
         known = Known(arn, sources, owner, Settings.from_environ())
         asked = training_request.request(launch, spec, known)
         with translated(where):
@@ -189,19 +188,20 @@ class Training:
                 fix=f"Set region: {bucket_region}, or a store in {offer.region}.",
             )
 
-    def _sources(self, job: Job) -> Iterator[str]:
+    def _sources(self, launch: Launch) -> Iterator[str]:
         """Yield the data sources; one that names no object is a folder, and ends in `/`."""
-        for source in (each.source for each in job.task.data):
+        region = launch.offer.region or ""
+        for source in (each.source for each in launch.job.task.data):
             is_open = "://" in source and not source.endswith("/")
-            yield source if not is_open or self._is_object(source) else f"{source}/"
+            yield source if not is_open or self._is_object(region, source) else f"{source}/"
 
-    def _is_object(self, url: str) -> bool:
+    def _is_object(self, region: str, url: str) -> bool:
         from botocore.exceptions import ClientError
 
         bucket, key = split_bucket("s3", url.removeprefix("s3://"))
         with translated(url):
             try:
-                self._account.client(self._account.region).head_object(Bucket=bucket, Key=key)
+                self._account.client(region).head_object(Bucket=bucket, Key=key)
             except ClientError as error:
                 if code_of(error) not in {"404", "NoSuchKey"}:
                     raise

@@ -284,6 +284,17 @@ def test_an_interrupted_spot_job_goes_on_from_its_checkpoints(rig: Rig) -> None:
     assert sorted(rig.lines(name)) == ["new", "old", "old", "up"]
 
 
+def test_a_job_whose_machines_fail_is_tried_as_often_as_it_may_be(rig: Rig) -> None:
+    name = rig.start("echo up; sleep 60", RetryStrategy={"MaximumRetryAttempts": 1})
+    for count in (1, 2):
+        rig.until(name, lambda _, count=count: rig.lines(name).count("up") == count)
+        rig.service.crash(name)
+    ended = rig.end(name)
+    assert ended["FailureReason"].startswith("InternalServerError: ")
+    passed = [each["Status"] for each in ended["SecondaryStatusTransitions"]]
+    assert passed.count("Restarting") == 1
+
+
 def test_a_container_finds_its_data_and_its_place_below_opt_ml(rig: Rig) -> None:
     rig.s3.put_object(Bucket=rig.bucket, Key="set/a/one.txt", Body=b"1")
     rig.s3.put_object(Bucket=rig.bucket, Key="set/two.txt", Body=b"2")

@@ -67,6 +67,18 @@ def test_spot_machines_that_are_taken_away_cost_no_step_that_was_saved(
     assert submitter.state(job)["attempt"] == 2
 
 
+def test_a_job_goes_on_when_the_service_has_replaced_its_machines(submitter: Submitter) -> None:
+    more = MANAGED + "limits: {retries: 1}\ncheckpoints: {interval: 1s}\n"
+    job = submitter.submit(
+        submitter.job("crashes", f"{PYTHON} train.py 16", more, train__py=COUNTS)
+    )
+    submitter.await_log(job, "Checkpoint ")
+    submitter.rig.sagemaker.crash(f"llmcloud-{job}-1")
+    assert submitter.cli("wait", job).code == 0, submitter.log(job)
+    begins = [line for line in submitter.log(job).splitlines() if "begins after" in line]
+    assert [int(line.split()[-1]) > 0 for line in begins] == [False, True]
+
+
 def test_why_a_job_failed_is_shown_here_and_by_the_service(submitter: Submitter) -> None:
     job = submitter.submit(submitter.job("fails", "echo trying; exit 3", MANAGED))
     done = submitter.cli("wait", job)
@@ -134,23 +146,27 @@ roles:
 
 
 def test_data_comes_through_the_services_channels(submitter: Submitter) -> None:
-    run = "cat words/a.txt; readlink words first.txt"
+    run = "cat words/a.txt mounted/b.txt; readlink words first.txt mounted"
     more = (
         MANAGED
-        + """\
+        + f"""\
 data:
-  - {source: corpus, target: words}
-  - {source: one.txt, target: first.txt}
+  - {{source: corpus, target: words}}
+  - {{source: one.txt, target: first.txt}}
+  - {{source: "s3://{BUCKET}/shared/tokens", target: mounted, mode: mount}}
 """
     )
     path = submitter.job("data", run, more, one__txt="one\n")
     corpus = submitter.root / "data" / "corpus"
     corpus.mkdir()
     (corpus / "a.txt").write_text("alpha\n")
+    submitter.client("s3").put_object(Bucket=BUCKET, Key="shared/tokens/b.txt", Body=b"beta")
     job = submitter.submit(path)
     assert submitter.cli("wait", job).code == 0, submitter.log(job)
     log = submitter.log(job)
     assert "alpha" in log
+    assert "beta" in log
+    assert "/opt/ml/input/data/data-2" in log
     assert "/opt/ml/input/data/data-0" in log
     assert "/opt/ml/input/data/data-1/one.txt" in log
 

@@ -69,6 +69,10 @@ class SageMaker:
         """Take a job's spot instances away: it goes on later, from its checkpoints."""
         self._runs[name].ask("interrupt")
 
+    def crash(self, name: str) -> None:
+        """Have the machines of a job fail: it is tried again as its RetryStrategy says."""
+        self._runs[name].ask("crash")
+
     def job(self, name: str, region: str = "us-east-1") -> TrainingJob:
         """Return a job to look at, or to wait for."""
         return self._jobs[region, name]

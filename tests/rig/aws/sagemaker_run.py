@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 RESTART_S = 0.1
+AGAIN = ("interrupt", "crash")  # what a job may be started again after
+CRASHED = "InternalServerError: We encountered an internal error. Please try again."
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,10 @@ class Run(threading.Thread):
         self._job, self._means, self._lock = job, means, lock
         self._asked: str | None = None
         self._incarnation = 0
+        self._tries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
 
     def ask(self, what: str) -> None:
-        """Ask for a stop or an interrupt."""
+        """Ask for a stop, an interrupt or a crash."""
         with self._job.changed:
             self._asked = what
             self._job.changed.notify_all()
@@ -58,7 +61,7 @@ class Run(threading.Thread):
         job = self._job
         try:
             while not job.is_over:
-                self._asked = None if self._asked == "interrupt" else self._asked
+                self._asked = None if self._asked in AGAIN else self._asked
                 self._once()
         except Exception as error:  # the rig's own mistake, told where the test looks
             job.move("Failed", "Failed", f"InternalServerError: {error!r}")
@@ -83,7 +86,7 @@ class Run(threading.Thread):
         job.move("Training")
         sent: dict[Path, tuple[int, int]] = {}
         ended = self._await(hosts, containers, sent)
-        self._end(containers)
+        self._end(containers, 0.0 if ended == "crash" else self._means.grace_s)
         for pump in pumps:
             pump.join()
         self._synchronise(hosts, sent)
@@ -126,12 +129,12 @@ class Run(threading.Thread):
                 self._job.changed.wait(POLL_S)
             self._synchronise(hosts, sent)
 
-    def _end(self, containers: list[Container]) -> None:
+    def _end(self, containers: list[Container], grace_s: float) -> None:
         """SIGTERM, the grace, and SIGKILL; nothing where all have ended."""
         left = [container for container in containers if container.poll() is None]
-        for container in left:
+        for container in left if grace_s else ():
             container.signal(signal.SIGTERM)
-        deadline = time.monotonic() + self._means.grace_s
+        deadline = time.monotonic() + grace_s
         while any(each.poll() is None for each in left) and time.monotonic() < deadline:
             time.sleep(POLL_S)
         for container in containers:
@@ -146,8 +149,12 @@ class Run(threading.Thread):
 
     def _conclude(self, hosts: list[Host], ended: str, codes: list[int], pumps: list[Pump]) -> None:
         job = self._job
-        if ended == "interrupt":
-            job.move("Interrupted")
+        if ended == "crash" and not self._tries:
+            job.move("Failed", "Failed", CRASHED)
+            return
+        if ended in AGAIN:
+            self._tries -= ended == "crash"
+            job.move("Interrupted" if ended == "interrupt" else "Restarting")
             time.sleep(RESTART_S)
             job.move("Starting")
             return
