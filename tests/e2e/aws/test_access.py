@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Asks with the role of the machine it runs on, by the SDK, and says how each request ended.
 TRIES = """
     import json, os, boto3
+    os.environ["AWS_CA_BUNDLE"] = "/etc/ssl/certs/ca-certificates.crt"  # the rig's own
     from botocore.exceptions import ClientError
     s3 = boto3.client("s3", os.environ["AWS_REGION"])
     bucket, own, other = os.environ["BUCKET"], os.environ["OWN"], os.environ["OTHER"]
