@@ -9,7 +9,7 @@ from llmcloud.core.provider import Machine, MachineState
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
-from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.errors import NoCapacity, QuotaExceeded, Unavailable
 
 if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 THERE = {"AlreadyExists", "InvalidLaunchTemplateName.AlreadyExistsException"}
 BUSY = {"ScalingActivityInProgress", "ResourceInUse"}
 FAILED = "Failed"
+ELSEWHERE = {
+    code for code, meaning in CODES.items() if issubclass(meaning.kind, (NoCapacity, QuotaExceeded))
+}
 CODE = re.compile(r"\b[A-Z][A-Za-z]+(?:\.[A-Z][A-Za-z]+)?\b")
 
 
@@ -105,8 +108,8 @@ class Groups:
                 raise
 
     def _raise(self, said: str) -> None:
-        """Raise what a failed try to launch stands for, by the code in its message."""
-        code = next((word for word in CODE.findall(said) if word in CODES), "")
+        """Raise that there is nothing, by the code in a failed try's message: all else may pass."""
+        code = next((word for word in CODE.findall(said) if word in ELSEWHERE), "")
         if code:
             refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
             raise failure(refusal, f"{self._region}, spot")
