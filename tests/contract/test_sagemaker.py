@@ -261,6 +261,21 @@ def test_a_job_that_runs_for_too_long_is_stopped(rig: Rig) -> None:
     )
 
 
+def test_interruptions_count_for_how_long_a_spot_job_waits_but_not_for_how_long_it_runs(
+    rig: Rig,
+) -> None:
+    name = rig.start(
+        "echo up; sleep 60",
+        EnableManagedSpotTraining=True,
+        StoppingCondition={"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1},
+    )
+    rig.printed(name, "up")
+    rig.service.interrupt(name)
+    ended = rig.end(name)
+    assert ended["TrainingJobStatus"] == "Stopped"
+    assert ended["SecondaryStatus"] == "MaxWaitTimeExceeded"
+
+
 def test_an_interrupted_spot_job_goes_on_from_its_checkpoints(rig: Rig) -> None:
     rig.s3.put_object(Bucket=rig.bucket, Key="ckpt/old", Body=b"1")
     script = (
@@ -346,6 +361,10 @@ def test_tags_are_kept_and_jobs_are_listed_page_by_page(rig: Rig) -> None:
         for each in page["TrainingJobSummaries"]
     ]
     assert sorted(found) == sorted(names)
+    created = rig.describe(names[1])["CreationTime"]
+    for bound, count in (("CreationTimeAfter", 2), ("CreationTimeBefore", 2)):
+        found = rig.sagemaker.list_training_jobs(NameContains="job-", **{bound: created})
+        assert len(found["TrainingJobSummaries"]) == count, bound
     rig.sagemaker.delete_training_job(TrainingJobName=names[0])
     with pytest.raises(ClientError):
         rig.describe(names[0])

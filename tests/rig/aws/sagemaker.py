@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +182,8 @@ class SageMaker:
             if region == call.region
             and request.get("NameContains", "").lower() in name.lower()
             and job.status == request.get("StatusEquals", job.status)
+            and _is_within(request, "CreationTime", job.created_at)
+            and _is_within(request, "LastModifiedTime", job.modified_at)
         ]
         keys: dict[str, Callable[[TrainingJob], Any]] = {
             "Name": lambda job: job.name,
@@ -221,6 +224,11 @@ class SageMaker:
             if job.arn == arn:
                 return job
         raise NOT_FOUND
+
+
+def _is_within(request: dict[str, Any], name: str, when_s: float) -> bool:
+    after, before = request.get(f"{name}After", 0.0), request.get(f"{name}Before", math.inf)
+    return bool(after <= when_s <= before)
 
 
 def _listed(tags: Mapping[str, str]) -> list[dict[str, str]]:

@@ -35,7 +35,7 @@ class TrainingJob:
     request: dict[str, Any]
     region: str
     tags: dict[str, str]
-    created_at: float = field(default_factory=time.time)
+    created_at: float = field(default_factory=lambda: round(time.time(), 3))  # as it is told
     status: str = "InProgress"
     transitions: list[dict[str, Any]] = field(default_factory=list)
     reason: str = ""
@@ -54,6 +54,10 @@ class TrainingJob:
     @property
     def secondary(self) -> str:
         return str(self.transitions[-1]["Status"])
+
+    @property
+    def modified_at(self) -> float:
+        return float(self.transitions[-1]["StartTime"])
 
     @property
     def is_over(self) -> bool:
@@ -100,7 +104,7 @@ class TrainingJob:
             "TrainingJobName": self.name,
             "TrainingJobArn": self.arn,
             "CreationTime": self.created_at,
-            "LastModifiedTime": self.transitions[-1]["StartTime"],
+            "LastModifiedTime": self.modified_at,
             "TrainingEndTime": self.ended_at,
             "TrainingJobStatus": self.status,
             "SecondaryStatus": self.secondary,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 POLL_S = 0.05
 RESTART_S = 0.1
+FINAL = {
+    "ended": "Completed",
+    "stop": "Stopped",
+    "expired": "MaxRuntimeExceeded",
+    "waited": "MaxWaitTimeExceeded",
+}
 AGAIN = ("interrupt", "crash")  # what a job may be started again after
 CRASHED = "InternalServerError: We encountered an internal error. Please try again."
 
@@ -48,7 +55,7 @@ class Run(threading.Thread):
         super().__init__(name=f"training {job.name}", daemon=True)
         self._job, self._means, self._lock = job, means, lock
         self._asked: str | None = None
-        self._incarnation = 0
+        self._incarnation, self._ran_s = 0, 0.0
         self._tries = job.request.get("RetryStrategy", {}).get("MaximumRetryAttempts", 0)
 
     def ask(self, what: str) -> None:
@@ -115,14 +122,21 @@ class Run(threading.Thread):
         self, hosts: list[Host], containers: list[Container], sent: dict[Path, tuple[int, int]]
     ) -> str:
         """Wait for the end of all or the failure of one, or a reason to end them; say which."""
-        limit_s = self._job.request["StoppingCondition"].get("MaxRuntimeInSeconds", 24 * 3600)
-        deadline = time.monotonic() + limit_s
+        began = time.monotonic()
+        limits = self._job.request["StoppingCondition"]
+        ends = began + limits.get("MaxRuntimeInSeconds", 24 * 3600) - self._ran_s
+        waited_s = time.time() - self._job.created_at
+        gives_up = began + limits.get("MaxWaitTimeInSeconds", math.inf) - waited_s
         while True:
             codes = [container.poll() for container in containers]
             if all(code is not None for code in codes) or any(codes):
                 return "ended"
-            if time.monotonic() > deadline:
+            self._ran_s += time.monotonic() - began
+            began = time.monotonic()
+            if began > ends:
                 return "expired"
+            if began > gives_up:
+                return "waited"
             with self._job.changed:
                 if self._asked:
                     return self._asked
@@ -165,8 +179,7 @@ class Run(threading.Thread):
         if ended == "ended":
             job.move("Uploading")
         self._upload(hosts)
-        final = {"ended": "Completed", "stop": "Stopped", "expired": "MaxRuntimeExceeded"}[ended]
-        job.move(final, "Completed" if ended == "ended" else "Stopped")
+        job.move(FINAL[ended], "Completed" if ended == "ended" else "Stopped")
 
     def _upload(self, hosts: list[Host]) -> None:
         """Keep what the containers left in /opt/ml/model and /opt/ml/output/data.
