@@ -25,8 +25,9 @@ def gc(
     from llmcloud.core import registry
 
     session = Session.open(store)
-    computes = [session.compute(name) for name in registry.available()]
-    found = sweep.find(session.stores, computes)
+    computes = [session.compute(name) for name in registry.installed()]
+    failures: list[Failure] = []
+    found = sweep.find(session.stores, computes, failures.append)
     if as_json:
         output.emit([asdict(each.leftover) for each in found])
     elif found:
@@ -35,15 +36,14 @@ def gc(
             for each in (each.leftover for each in found)
         ]
         print(render.table(rows, ["KIND", "JOB", "SIZE", "WHAT", "WHERE"]))  # noqa: T201
-    else:
+    elif not failures:
         output.say("Nothing is left over.")
-    if dry_run or not found:
-        return
-    if output.confirm(f"Remove these {len(found)}?", yes=yes):
-        failures = [failure for each in found if (failure := _failure(each))]
-        output.say(f"Removed {len(found) - len(failures)}.")
-        if failures:
-            raise failures[0]
+    if found and not dry_run and output.confirm(f"Remove these {len(found)}?", yes=yes):
+        kept = [failure for each in found if (failure := _failure(each))]
+        output.say(f"Removed {len(found) - len(kept)}.")
+        failures += kept
+    if failures:  # what was found may not be all
+        raise failures[0]
 
 
 def _failure(found: sweep.Found) -> Failure | None:

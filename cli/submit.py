@@ -46,8 +46,10 @@ def submit(
     if dry_run:
         show(loaded, plan, as_json=as_json, requests=False)
         return
-    store = open_store(loaded.spec.store or compute.store(plan.offer) or session.home.store_url)
-    store.create()
+    made = None if loaded.spec.store else compute.store(plan.offer)
+    store = open_store(made or loaded.spec.store or session.home.store_url)
+    if not made:
+        store.create()
     stores.remember(session.home, store.url)  # only what can be one
     for passed_over in plan.passed_over:
         output.warn(passed_over)

@@ -11,11 +11,17 @@ from llmcloud.core import tidy
 from llmcloud.core.provider import Leftover
 from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
 from llmcloud.runtime import journal, status
-from llmcloud.runtime.errors import NotFound, Unreadable
+from llmcloud.runtime.errors import (
+    CredentialsError,
+    Failure,
+    NotFound,
+    PermissionDenied,
+    Unreadable,
+)
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
@@ -57,18 +63,29 @@ class _Sorted:
     resumable: set[str] = field(default_factory=set)
     cut_off: list[str] = field(default_factory=list)
     unaccounted: list[tuple[str, Compute]] = field(default_factory=list)
+    providers: set[str] = field(default_factory=set)
 
 
-def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Found]:
-    """Return what the jobs of some stores have left behind, here and at the providers."""
+def find(
+    stores: Sequence[ObjectStore],
+    computes: Sequence[Compute],
+    failed: Callable[[Failure], None],
+) -> list[Found]:
+    """Return what the jobs of some stores have left behind, here and at the providers.
+
+    `failed` hears of a provider that could not be asked; one that has none of these jobs need not
+    let us in.
+    """
     by_name = {compute.name: compute for compute in computes}
     live: set[str] = set()
     resumable: set[str] = set()
+    used: set[str] = set()
     found: list[Found] = []
     for store in stores:
         jobs_of = _sort(store, by_name)
         live |= jobs_of.live
         resumable |= jobs_of.resumable
+        used |= jobs_of.providers
         found += [
             Found(Leftover(CUT_OFF, job_id, job_id, "its submit was cut off"), store)
             for job_id in jobs_of.cut_off
@@ -79,9 +96,16 @@ def find(stores: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[Fou
         ]
     looked_at = frozenset(store.url for store in stores if store.is_there())
     for compute in computes:
+        try:
+            leftovers = compute.leftovers(frozenset(live), looked_at)
+        except Failure as failure:
+            is_closed = isinstance(failure, (CredentialsError, PermissionDenied))
+            if compute.name in used or not is_closed:
+                failed(failure)
+            continue
         found += [
             Found(leftover, stores[0], compute)
-            for leftover in compute.leftovers(frozenset(live), looked_at)
+            for leftover in leftovers
             if leftover.kind != FOLDER or leftover.job not in resumable
         ]
     return sorted(found, key=lambda each: each.compute is None)  # first what makes room
@@ -101,6 +125,7 @@ def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:
 
 def _sort_one(sorted_: _Sorted, store: ObjectStore, job: Job, computes: dict[str, Compute]) -> None:
     compute = computes.get(job.provider)
+    sorted_.providers.add(job.provider)
     found = _status(store, job.id, compute)
     is_early = found is None or found.state in BEFORE_MACHINES
     if compute and is_early and is_cut_off(store, compute, job):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ MACHINES_TIMEOUT_S = 600.0  # for a group that promised machines to have some
 POLL_S = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Launcher:
     """All that a launch works with; `tell` gets a sentence about each place that has nothing."""
 
@@ -42,10 +43,15 @@ class Launcher:
     tell: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     wait: Callable[[float], None] = time.sleep
+    _last_launch: int = field(default=0, init=False)
 
-    def run(self) -> None:
-        """Start the job's machines; a job that can't have them has failed, and says why."""
-        before = status.read(self.store, self.job.id)
+    def run(self, before: Status | None = None) -> None:
+        """Start the job's machines; a job that can't have them has failed, and says why.
+
+        `before` is the job's status, where that is known.
+        """
+        before = before or status.read(self.store, self.job.id)
+        self._last_launch = before.launch
         try:
             self._anywhere(before)
         except Failure as failure:
@@ -71,16 +77,21 @@ class Launcher:
                 refusals.append(refusal)
             else:
                 return
-        raise _nowhere(self.job, refusals)
+        raise nowhere(self.job.provider, refusals)
 
     def _in_region(self, number: int, offer: Offer, before: Status) -> None:
         """Try an offer in each zone; a quota holds in all of them."""
         is_same = before.launch and before.offer == number
-        launch = before.launch if is_same else self._launches() + 1
+        if not is_same:
+            self._last_launch += 1
+        launch = self._last_launch
         first = (before.zone if is_same else None) or ""
-        entry = self._intend(launch, offer)
         refusal = NoCapacity(f"No zone has {offer.instance_type}.", where=offer.region or "")
-        for zone in sorted(self.compute.zones(self.job, offer), key=lambda each: each or ""):
+        with ThreadPoolExecutor(1) as pool:
+            intending = pool.submit(self._intend, launch, offer)
+            zones = sorted(self.compute.zones(self.job, offer), key=lambda each: each or "")
+            entry = intending.result()
+        for zone in zones:
             if (zone or "") < first:
                 continue
             now = self._begin(before.attempt, Launch(self.job, offer, launch, zone), number)
@@ -93,9 +104,6 @@ class Launcher:
                 journal.advance(self.store, entry, Stage.CREATED)
                 return
         raise refusal
-
-    def _launches(self) -> int:
-        return status.read(self.store, self.job.id).launch
 
     def _intend(self, launch: int, offer: Offer) -> Resource:
         job = self.job
@@ -126,8 +134,10 @@ class Launcher:
                 launched_at=now.launched_at if now.launch == launch.number else status.now(),
             )
 
-        found = status.change(self.store, self.job.id, asking)
-        if found.state.is_final or self.store.exists(layout.cancel(self.job.id)):
+        with ThreadPoolExecutor(1) as pool:
+            is_cancelled = pool.submit(self.store.exists, layout.cancel(self.job.id))
+            found = status.change(self.store, self.job.id, asking)
+        if found.state.is_final or is_cancelled.result():
             raise JobCancelled(f"{self.job.id} was cancelled.")
         return found
 
@@ -162,13 +172,13 @@ class Launcher:
             self.wait(POLL_S)
 
 
-def _nowhere(job: Job, refusals: list[Failure]) -> Failure:
-    """Return why no offer of the plan could be had: the one reason, or all of them."""
+def nowhere(provider: str, refusals: list[Failure]) -> Failure:
+    """Return why no offer of a plan could be had: the one reason, or all of them."""
     if len(refusals) == 1:
         return refusals[0]
     said = " ".join(dict.fromkeys(str(each) for each in refusals))
     return type(refusals[-1])(
         f"None of the {len(refusals)} offers of the plan can be had. {said}",
-        where=f"provider {job.provider}",
+        where=f"provider {provider}",
         fix="Try again later, name more regions or types, or ask for the quota: llmcloud doctor.",
     )

@@ -163,6 +163,12 @@ class Compute(ABC):
         """
         return None
 
+    def prepare(self, spec: JobSpec, offer: Offer) -> None:  # noqa: B027
+        """Begin to look up what a launch of this offer will ask for, while other things are done.
+
+        What can't be had is told by the launch.
+        """
+
     def zones(self, job: Job, offer: Offer) -> list[str | None]:  # noqa: ARG002
         """Return the parts of an offer's region to ask one after another; None is any."""
         return [None]

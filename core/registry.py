@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmcloud.core.buckets import Buckets
     from llmcloud.core.catalog import Catalog, Refreshed
     from llmcloud.core.home import Home
+    from llmcloud.core.instances import Instances
     from llmcloud.core.provider import Compute
 
 
@@ -41,6 +42,7 @@ BUCKETS = {
     "gs": Registered("llmcloud.providers.gcp.buckets", "google.cloud.storage", "gcp"),
     "az": Registered("llmcloud.providers.azure.buckets", "azure.storage.blob", "azure"),
 }
+INSTANCES = {"aws": Registered("llmcloud.providers.aws.instances", "boto3", "aws")}
 CATALOGS = {"aws": "llmcloud.providers.aws.offers"}
 REFRESHING = {"aws": Registered("llmcloud.providers.aws.refresh", "boto3", "aws")}
 
@@ -48,6 +50,11 @@ REFRESHING = {"aws": Registered("llmcloud.providers.aws.refresh", "boto3", "aws"
 def available() -> list[str]:
     """Return the providers that this version has."""
     return [name for name, each in PROVIDERS.items() if _exists(each.module)]
+
+
+def installed() -> list[str]:
+    """Return those of them that this installation has the packages for."""
+    return [name for name in available() if not (sdk := PROVIDERS[name].sdk) or _exists(sdk)]
 
 
 def compute(name: str, home: Home, providers: dict[str, Registered] = PROVIDERS) -> Compute:
@@ -71,6 +78,18 @@ def buckets(scheme: str, clouds: dict[str, Registered] = BUCKETS) -> Buckets:
             fix=f"Use one of: file://, {', '.join(f'{each}://' for each in clouds)}.",
         )
     made: Buckets = _load(f"{scheme}://", registered).make()
+    return made
+
+
+def instances(provider: str) -> Instances:
+    """Return a provider's machines by themselves; UsageError when it has none."""
+    registered = INSTANCES.get(provider)
+    if registered is None:
+        raise UsageError(
+            f"{provider} has no machines by themselves in this version.",
+            fix=f"Use one of: {', '.join(INSTANCES)} (--provider {next(iter(INSTANCES))}).",
+        )
+    made: Instances = _load(provider, registered).make()
     return made
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,17 +53,17 @@ class Submission:
 
 
 def run(submission: Submission) -> Job:
-    """Submit a job and return it once its machines have been asked for."""
+    """Submit a job to a store that is there; return it once its machines were asked for."""
     values = secrets(submission.loaded.spec.secrets, submission.environ)
-    submission.store.create()
+    submission.compute.prepare(submission.loaded.spec, submission.plan.offer)
     try:
         with tempfile.TemporaryDirectory(prefix="llmcloud-") as scratch:
             prepared = _prepare(submission, Path(scratch))
             job = _write_down(submission, prepared)
-            _stage(submission, job, prepared)
+            staged = _stage(submission, job, prepared)
     except OSError as error:
         raise _unreadable(error) from error
-    Launcher(submission.store, submission.compute, job, values, submission.tell).run()
+    Launcher(submission.store, submission.compute, job, values, submission.tell).run(staged)
     return job
 
 
@@ -124,10 +125,9 @@ def _write_down(submission: Submission, prepared: _Prepared) -> Job:
     job_id = reserve(store, submission.compute, loaded.spec.name, mine)
     if job_id != wanted:
         submission.tell(f"carrying on with {job_id}, whose submit was cut off")
-    try:
-        return jobs.read(store, job_id)
-    except NotFound:
-        job = _job(submission, prepared, job_id)
+        with contextlib.suppress(NotFound):
+            return jobs.read(store, job_id)
+    job = _job(submission, prepared, job_id)
     store.put(layout.job_document(job_id), job.to_json(), if_absent=True)
     return job
 
@@ -157,7 +157,7 @@ def _job(submission: Submission, prepared: _Prepared, job_id: str) -> Job:
     )
 
 
-def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
+def _stage(submission: Submission, job: Job, prepared: _Prepared) -> Status:
     store = submission.store
     first = Status(
         job=job.id,
@@ -170,14 +170,16 @@ def _stage(submission: Submission, job: Job, prepared: _Prepared) -> None:
     )
     with contextlib.suppress(Conflict):  # a submit that was cut off may have come so far
         status.begin(store, first)
-    status.advance(store, job.id, 1, State.STAGING)
-    loads = [
-        *stage.code(store, prepared.code),
-        *stage.runtime(store, prepared.runtime, job.runtime),
-        *(load for tree in prepared.trees for load in stage.data(store, tree)),
-    ]
+    with ThreadPoolExecutor(1) as pool:
+        staging = pool.submit(status.advance, store, job.id, 1, State.STAGING)
+        loads = [
+            *stage.code(store, prepared.code),
+            *stage.runtime(store, prepared.runtime, job.runtime),
+            *(load for tree in prepared.trees for load in stage.data(store, tree)),
+        ]
     if loads:
         _upload(submission, loads)
+    return staging.result()
 
 
 def _upload(submission: Submission, loads: list[Load]) -> None:

@@ -61,20 +61,17 @@ def intend(
     launch: int = 1,
 ) -> Resource:
     """Write down that something will be asked for, and return the entry, or find it written."""
-    entries = read(store, job)
-    for entry in entries:
-        if (entry.kind, entry.name) == (kind, name) and entry.stage is not Stage.DELETED:
-            return entry
-    number = len(entries) + 1
+    number = launch
     while True:
         key = layout.journal(job, number, kind, name)
         entry = Resource(key, kind, name, provider, Stage.INTENT, status.now(), region, launch)
         try:
             store.put(key, _to_json(entry), if_absent=True)
         except Conflict:
-            number += 1
-        else:
+            entry = _from_json(store.get(key).data, key)
+        if entry.stage is not Stage.DELETED:
             return entry
+        number += 1
 
 
 def advance(store: ObjectStore, entry: Resource, stage: Stage) -> None:

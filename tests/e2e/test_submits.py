@@ -130,6 +130,7 @@ def _submit(operation: int, path: str) -> None:
     store = DyingStore(Path(home.store_url.removeprefix("file://")))
     loaded = load(path, environ=os.environ)
     plan, compute = plans.make(loaded, home, jobs.new_id(loaded.spec.name))
+    store.create()
     submit.run(submit.Submission(loaded, plan, compute, store, os.environ, print))
 
 
