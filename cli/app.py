@@ -41,6 +41,7 @@ COMMANDS = {
     "pull": ("pull", "pull", "Download a job's outputs."),
     "data": ("data", "app", "Move files and folders to and from a store."),
     "buckets": ("buckets", "app", "Make, list and delete buckets."),
+    "instances": ("instances", "app", "Rent machines by themselves, and connect to them."),
     "accelerators": ("accelerators", "accelerators", "List the machines to rent, and prices."),
     "gc": ("gc", "gc", "Find and remove what jobs have left behind."),
     "doctor": ("doctor", "doctor", "Check that all a job needs is there."),

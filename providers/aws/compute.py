@@ -9,9 +9,18 @@ from llmcloud.core.errors import Problem
 from llmcloud.core.job import Job
 from llmcloud.core.provider import Compute, Launch, Request
 from llmcloud.core.spec.task import task_of
-from llmcloud.providers.aws import doctor, leftovers, machine_images, offers, permissions, store
+from llmcloud.providers.aws import (
+    doctor,
+    instance_leftovers,
+    leftovers,
+    machine_images,
+    offers,
+    permissions,
+    store,
+)
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.identity import Identity
+from llmcloud.providers.aws.instances import AwsInstances
 from llmcloud.providers.aws.machines import Machines
 from llmcloud.providers.aws.training import Training
 from llmcloud.runtime import status
@@ -51,6 +60,10 @@ class Aws(Compute):
     @cached_property
     def _training(self) -> Training:
         return Training(self._account, self._identity)
+
+    @cached_property
+    def _instances(self) -> AwsInstances:
+        return AwsInstances(self._account, self._identity)
 
     def refusals(self, spec: JobSpec) -> list[Problem]:
         asked = [
@@ -118,9 +131,12 @@ class Aws(Compute):
         return True
 
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
-        return leftovers.find(self._account, self._identity, live, stores)
+        jobs = leftovers.find(self._account, self._identity, live, stores)
+        return [*jobs, *self._instances.leftovers()]
 
     def remove(self, leftover: Leftover) -> bool:
+        if leftover.kind in instance_leftovers.KINDS:
+            return self._instances.remove(leftover)
         return leftovers.remove(self._account, self._identity, leftover)
 
     def check(self, spec: JobSpec | None = None, *, mend: bool = False) -> list[Finding]:

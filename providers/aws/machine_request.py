@@ -41,7 +41,7 @@ def run_instances(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]
     """Return the parameters of RunInstances: N machines in one zone, or none."""
     nodes = launch.job.task.nodes
     return {
-        **template(launch, spec, where),
+        **template(launch.offer, spec, where),
         "MinCount": nodes,
         "MaxCount": nodes,
         "ClientToken": token(launch),
@@ -50,7 +50,7 @@ def run_instances(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]
 
 def spot_template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
     """Return the parameters of CreateLaunchTemplate for machines that may be taken away."""
-    data = template(launch, spec, where)
+    data = template(launch.offer, spec, where)
     for interface in data["NetworkInterfaces"]:
         del interface["SubnetId"]  # the group says where
     data["InstanceMarketOptions"] = {
@@ -96,9 +96,8 @@ def template_name(launch: Launch) -> str:
     return f"{names.of_job(launch.job.id)}-{launch.number}{zone}"
 
 
-def template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
+def template(offer: Offer, spec: JobSpec, where: Where) -> dict[str, Any]:
     """Return what RunInstances and launch templates have in common."""
-    offer = launch.offer
     made: dict[str, Any] = {
         "ImageId": where.image,
         "InstanceType": offer.instance_type,

@@ -18,7 +18,7 @@ from llmcloud.providers.aws.machine_request import (
     uses_rdma,
 )
 from llmcloud.providers.aws.network import Network, Subnet
-from llmcloud.runtime.errors import InvalidRequest, NoCapacity, Unavailable
+from llmcloud.runtime.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,15 +55,7 @@ class Machines:
         A group of one machine looks for it in all zones by itself.
         """
         region = _region(offer)
-        network = Network(self._account, region)
-        with ThreadPoolExecutor(2) as pool:
-            subnets = pool.submit(network.subnets)
-            having = pool.submit(network.zones_of, offer.instance_type)
-            found = {
-                zone: subnet for zone, subnet in subnets.result().items() if zone in having.result()
-            }
-        if not found:
-            raise NoCapacity(f"No zone with a subnet has {offer.instance_type}.", where=region)
+        found = Network(self._account, region).having(offer.instance_type)
         self._subnets[region] = found
         return [None] if offer.spot and nodes == 1 else list(found)
 

@@ -9,11 +9,14 @@ from llmcloud.runtime import status
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmcloud.core.instances import Ask
     from llmcloud.core.provider import Launch
 
 PREFIX = "llmcloud-"
 TAG = "llmcloud:"
 JOB, STORE, EXPIRES = f"{TAG}job", f"{TAG}store", f"{TAG}expires"
+INSTANCE, CREATED, OWNER = f"{TAG}instance", f"{TAG}created", f"{TAG}owner"
+INSTANCE_PREFIX = f"{PREFIX}instance."  # no job's name has a dot
 NEVER = "never"
 EXPIRY_MARGIN_S = 900.0  # a job ends itself at its limit; its machine is ended a little later
 
@@ -44,10 +47,34 @@ def tags(launch: Launch, owner: str) -> dict[str, str]:
         JOB: job.id,
         f"{TAG}attempt": str(launch.attempt),
         EXPIRES: NEVER if expires is None else status.rfc3339(expires + EXPIRY_MARGIN_S),
-        f"{TAG}owner": owner,
+        OWNER: owner,
         f"{TAG}spec": job.spec_digest,
         STORE: job.store,
     }
+
+
+def of_instance(name: str) -> str:
+    """Return the name of all that a machine by itself has one of: group, role, profile."""
+    return INSTANCE_PREFIX + name
+
+
+def instance_tags(ask: Ask, owner: str) -> dict[str, str]:
+    """Return the tags of all that is made for a machine by itself."""
+    expires = ask.expires_epoch_s
+    return {
+        **ask.spec.labels,
+        "Name": of_instance(ask.spec.name),
+        INSTANCE: ask.spec.name,
+        CREATED: ask.at,
+        EXPIRES: NEVER if expires is None else status.rfc3339(expires),
+        OWNER: owner,
+    }
+
+
+def expiry_of(tags: Mapping[str, str]) -> float | None:
+    """Return when what bears these tags expires, in seconds since the epoch; None is never."""
+    written = tags.get(EXPIRES, NEVER)
+    return None if written == NEVER else status.epoch_s(written)
 
 
 def as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
@@ -63,3 +90,8 @@ def as_dict(tags: list[dict[str, Any]] | None) -> dict[str, str]:
 def job_filter(job: str) -> list[dict[str, Any]]:
     """Return what EC2 finds the things of a job by."""
     return [{"Name": f"tag:{JOB}", "Values": [job]}]
+
+
+def instance_filter(name: str) -> list[dict[str, Any]]:
+    """Return what EC2 finds the things of a machine by itself by."""
+    return [{"Name": f"tag:{INSTANCE}", "Values": [name]}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,13 @@ class Subnet:
     id: str
     zone: str
     vpc: str
+
+
+def regions(account: Account) -> list[str]:
+    """Return the regions that the account has enabled."""
+    with translated("the regions of the account"):
+        found = account.client_of("ec2").describe_regions()["Regions"]
+    return [each["RegionName"] for each in found]
 
 
 class Network:
@@ -67,29 +75,33 @@ class Network:
             raise NoCapacity(f"{self._region} has no {instance_type}.", where=self._region)
         return [each["Location"] for each in found]
 
+    def having(self, instance_type: str) -> dict[str, Subnet]:
+        """Return a subnet of each zone that has a type; NoCapacity where there is none."""
+        with ThreadPoolExecutor(2) as pool:
+            subnets = pool.submit(self.subnets)
+            having = pool.submit(self.zones_of, instance_type)
+            found = {
+                zone: subnet for zone, subnet in subnets.result().items() if zone in having.result()
+            }
+        if not found:
+            raise NoCapacity(f"No zone with a subnet has {instance_type}.", where=self._region)
+        return found
+
     def group(self, job: str, vpc: str, tags: Mapping[str, str], *, rdma: bool) -> str:
         """Return the id of a job's security group: nothing comes in but from its own nodes."""
-        from botocore.exceptions import ClientError
-
         name = names.of_job(job)
         with translated(f"{self._region}, security group {name}"):
-            try:
-                made = self._ec2.create_security_group(
-                    GroupName=name,
-                    Description="The nodes of one job, among themselves",
-                    VpcId=vpc,
-                    TagSpecifications=[tagged("security-group", tags)],
-                )
-                group = str(made["GroupId"])
-            except ClientError as error:
-                if code_of(error) not in DUPLICATE:
-                    raise
-                group = self._find_group(name, vpc)
+            group = self._make_group(name, "The nodes of one job, among themselves", vpc, tags)
             own = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
             self._permit(self._ec2.authorize_security_group_ingress, group, own)
             if rdma:  # what goes to anywhere does not count for it
                 self._permit(self._ec2.authorize_security_group_egress, group, own)
         return group
+
+    def closed_group(self, name: str, vpc: str, tags: Mapping[str, str]) -> str:
+        """Return the id of a security group that nothing comes in by."""
+        with translated(f"{self._region}, security group {name}"):
+            return self._make_group(name, "Nothing comes in", vpc, tags)
 
     def placement_group(self, job: str, tags: Mapping[str, str]) -> str:
         """Return the name of the placement group that puts a job's nodes close together."""
@@ -111,13 +123,9 @@ class Network:
     def delete(self, job: str) -> bool:
         """Delete what a job has of this; False while something still uses it."""
         filters = names.job_filter(job)
+        done = [self.delete_groups(filters)]
         with translated(f"{self._region}, {names.of_job(job)}"):
-            groups = self._ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
             places = self._ec2.describe_placement_groups(Filters=filters)["PlacementGroups"]
-            done = [
-                _gone(lambda each=each: self._ec2.delete_security_group(GroupId=each["GroupId"]))
-                for each in groups
-            ]
             done += [
                 _gone(
                     lambda each=each: self._ec2.delete_placement_group(GroupName=each["GroupName"])
@@ -127,9 +135,41 @@ class Network:
             ]
         return all(done)
 
+    def groups(self, filters: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+        """Return the security groups that a filter finds: the tags of each by its id."""
+        with translated(f"{self._region}, security groups"):
+            found = self._ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        return {each["GroupId"]: names.as_dict(each.get("Tags")) for each in found}
+
+    def delete_groups(self, filters: list[dict[str, Any]]) -> bool:
+        """Delete the security groups that a filter finds; False while something still uses one."""
+        found = self.groups(filters)
+        with translated(f"{self._region}, {', '.join(found)}"):
+            done = [
+                _gone(lambda each=each: self._ec2.delete_security_group(GroupId=each))
+                for each in found
+            ]
+        return all(done)
+
     @property
     def _ec2(self) -> Any:
         return self._account.client_of("ec2", self._region)
+
+    def _make_group(self, name: str, why: str, vpc: str, tags: Mapping[str, str]) -> str:
+        from botocore.exceptions import ClientError
+
+        try:
+            made = self._ec2.create_security_group(
+                GroupName=name,
+                Description=why,
+                VpcId=vpc,
+                TagSpecifications=[tagged("security-group", tags)],
+            )
+        except ClientError as error:
+            if code_of(error) not in DUPLICATE:
+                raise
+            return self._find_group(name, vpc)
+        return str(made["GroupId"])
 
     def _find_group(self, name: str, vpc: str) -> str:
         filters = [

@@ -10,17 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.providers.aws.names import JOB, PREFIX
+from llmcloud.providers.aws.names import INSTANCE, JOB, PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-VM, MANAGED = "vm", "managed"
+VM, MANAGED, BY_ITSELF = "vm", "managed", "instances"
 ANY = "*"
 # What is asked for, when a condition of some policy looks at it.
 CONTEXT = {
     f"aws:ResourceTag/{JOB}": "doctor",
     f"aws:RequestTag/{JOB}": "doctor",
+    f"aws:ResourceTag/{INSTANCE}": "doctor",
     "ec2:CreateAction": "RunInstances",
     "iam:PassedToService": "ec2.amazonaws.com",
 }
@@ -40,7 +41,7 @@ class Place:
 class Grant:
     """Actions on the same things, and what for; without `is_needed` a job can do without.
 
-    `service` is the one whose jobs need it, empty for both.
+    `service` is the one whose jobs need it, empty for both; or machines by themselves.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Grant:
 
 
 _OURS = {"Null": {f"aws:ResourceTag/{JOB}": "false"}}
+_BY_ITSELF = {"Null": {f"aws:ResourceTag/{INSTANCE}": "false"}}
 _AS_MADE = {
     "StringEquals": {
         "ec2:CreateAction": [
@@ -224,6 +226,48 @@ GRANTS = (
         _actions("logs", "DescribeLogStreams GetLogEvents"),
         "arn:{partition}:logs:{region}:{account}:log-group:/aws/sagemaker/TrainingJobs:{name}",
         service=MANAGED,
+    ),
+    Grant(
+        "EndInstances",
+        "to end machines by themselves",
+        _actions("ec2", "DeleteSecurityGroup TerminateInstances"),
+        condition=_BY_ITSELF,
+        service=BY_ITSELF,
+    ),
+    Grant(
+        "SeeConnections",
+        "to see whether machines by themselves can be reached",
+        ("ssm:DescribeInstanceInformation",),
+        service=BY_ITSELF,
+    ),
+    Grant(
+        "ConnectToInstances",
+        "to connect to machines by themselves",
+        ("ssm:StartSession",),
+        "arn:{partition}:ec2:{region}:{account}:instance/{name}",
+        condition=_BY_ITSELF,
+        service=BY_ITSELF,
+    ),
+    Grant(
+        "OpenShells",
+        "to have a shell there",
+        ("ssm:StartSession",),
+        "arn:{partition}:ssm:{region}:{account}:document/SSM-SessionManagerRunShell",
+        service=BY_ITSELF,
+    ),
+    Grant(
+        "RunCommands",
+        "to run commands there",
+        ("ssm:StartSession",),
+        "arn:{partition}:ssm:{region}::document/AWS-StartNonInteractiveCommand",
+        service=BY_ITSELF,
+    ),
+    Grant(
+        "EndSessions",
+        "to end and take up again such connections",
+        _actions("ssm", "ResumeSession TerminateSession"),
+        "arn:{partition}:ssm:{region}:{account}:session/${{aws:username}}-*",
+        service=BY_ITSELF,
     ),
     Grant(
         "LookAhead",

@@ -1,0 +1,247 @@
+"""`llmcloud instances`: machines by themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmcloud.cli import output
+from llmcloud.cli.instance_options import (
+    DEFAULT_LIFE,
+    AcceleratorOption,
+    CpusOption,
+    DiskOption,
+    ForOption,
+    ImageOption,
+    LabelOption,
+    MemoryOption,
+    Options,
+    ProviderOption,
+    RegionOption,
+    SpotOption,
+    TypeOption,
+    provider_of,
+)
+from llmcloud.cli.session import JsonOption, Session, YesOption
+from llmcloud.core import registry
+from llmcloud.core.errors import UsageError
+from llmcloud.runtime import status
+
+if TYPE_CHECKING:
+    from llmcloud.core.instances import Instance
+    from llmcloud.core.rent import Landlord, Tenancy
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=False)
+
+NamesArgument = Annotated[
+    list[str], typer.Argument(metavar="NAME...", help="Which.", show_default=False)
+]
+HEADS = ["NAME", "TYPE", "ACCELERATOR", "REGION", "STATE", "AGE", "EXPIRES", "COST"]
+
+
+@app.command()
+def create(
+    name: Annotated[
+        str,
+        typer.Argument(metavar="[NAME]", help="What to call it.", show_default=False),
+    ] = "",
+    accelerator: AcceleratorOption = "",
+    instance_type: TypeOption = "",
+    cpus: CpusOption = "",
+    memory: MemoryOption = "",
+    disk: DiskOption = "",
+    image: ImageOption = "",
+    spot: SpotOption = False,
+    region: RegionOption = None,
+    life: ForOption = DEFAULT_LIFE,
+    label: LabelOption = None,
+    provider: ProviderOption = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan.")] = False,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Rent a machine until its time is over; the same again finds the one there is."""
+    output.json_mode(as_json)
+    from llmcloud.core import job as jobs
+    from llmcloud.core.rent import Tenancy
+
+    session = Session.open()
+    chosen, regions = provider_of(provider, session.home)
+    options = Options(
+        *(accelerator, instance_type, cpus, memory, disk, image, spot),
+        regions=tuple(region or regions),
+        life=life,
+        labels=tuple(label or ()),
+    )
+    landlord = _landlord(chosen, quiet=as_json)
+    spec = options.spec(name or jobs.new_id("machine"), chosen)
+    tenancy = Tenancy.plan(spec, session.compute(chosen), status.now())
+    if dry_run:
+        _show_plan(landlord, tenancy, as_json=as_json)
+        return
+    made = _made(landlord, tenancy, yes=yes)
+    if as_json:
+        output.emit(_document(made, time.time()))
+        return
+    output.say(_is_there(made))
+    output.say(f"  llmcloud instances ssh {made.name}\n  llmcloud instances delete {made.name}")
+
+
+@app.command("list")
+def list_instances(
+    everything: Annotated[bool, typer.Option("--all", help="Also the machines of jobs.")] = False,
+    provider: ProviderOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List the machines there are, in all regions."""
+    output.json_mode(as_json)
+    from llmcloud.cli import render
+
+    landlord = _landlord(provider_of(provider, Session.open().home)[0])
+    seen = landlord.instances.look(with_jobs=everything)
+    for failure in dict.fromkeys(map(str, seen.failures)):
+        output.warn(f"not looked at: {failure}")
+    now = time.time()
+    if as_json:
+        output.emit([_document(each, now) for each in seen.instances])
+    elif seen.instances:
+        heads = [*HEADS, "JOB"] if everything else HEADS
+        rows = [_row(each, now, with_job=everything) for each in seen.instances]
+        print(render.table(rows, heads))  # noqa: T201
+    else:
+        output.say("There are no machines. Make one with: llmcloud instances create")
+
+
+@app.command()
+def delete(
+    names: NamesArgument,
+    provider: ProviderOption = "",
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete machines, with all that belongs to them."""
+    output.json_mode(as_json)
+    landlord = _landlord(provider_of(provider, Session.open().home)[0], quiet=as_json)
+    places = {name: landlord.places(name) for name in dict.fromkeys(names)}
+    for name, found in places.items():
+        output.say(f"To be deleted: {name}, in {', '.join(sorted(found))}.")
+    if not output.confirm("Delete with all that is on the disks?", yes=yes):
+        raise UsageError("Nothing was deleted.")
+    for name, found in places.items():
+        landlord.delete(name, found)
+        output.say(f"Deleted {name}")
+    if as_json:
+        output.emit({"deleted": list(places)})
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def ssh(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which.", show_default=False)],
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[COMMAND]...", help="What to run there; without, a shell."),
+    ] = None,
+    provider: ProviderOption = "",
+) -> None:
+    """Have a shell on a machine, or run a command there and exit as it does; no port is open."""
+    landlord = _landlord(provider_of(provider, Session.open().home)[0])
+    words = command[1:] if command and command[0] == "--" else command
+    found = landlord.find(name)
+    sys.exit(landlord.instances.connect(found, " ".join(words) if words else None))
+
+
+def _landlord(provider: str, *, quiet: bool = False) -> Landlord:
+    from llmcloud.core.rent import Landlord
+
+    told = (lambda _: None) if quiet else output.mention
+    return Landlord(registry.instances(provider), told)
+
+
+def _made(landlord: Landlord, tenancy: Tenancy, *, yes: bool) -> Instance:
+    """Find the machine, or make it once that is agreed to, and wait until it can be used."""
+    name = tenancy.spec.name
+    found = landlord.existing(tenancy)
+    if found is None and not output.confirm(f"{_said(tenancy)} Create it?", yes=yes):
+        raise UsageError("Nothing was created.")
+    try:
+        return landlord.await_ready(found or landlord.create(tenancy))
+    except KeyboardInterrupt:
+        output.say(
+            f"\nInterrupted. {name} may be there, and cost: the same create finds it, and\n"
+            f"llmcloud instances delete {name} --yes ends it."
+        )
+        raise
+
+
+def _said(tenancy: Tenancy) -> str:
+    """Return what is about to be spent."""
+    offer, most = tenancy.offers[0], tenancy.max_cost_usd
+    what = f"{offer.accelerators} x {offer.accelerator}, " if offer.accelerators else ""
+    kind = "spot, " if offer.spot else ""
+    until = (
+        "with no end: it costs until you delete it"
+        if most is None
+        else f"for {tenancy.spec.limits.max_duration}, at most ${most:.2f}"
+    )
+    return (
+        f"{tenancy.spec.name}: {offer.instance_type} ({what}{kind}{offer.vcpus} CPUs, "
+        f"{offer.memory_bytes / 1e9:.0f} GB) in {offer.region}, "
+        f"${offer.price_usd_per_hour:.3f} an hour {until}, disk and traffic not counted."
+    )
+
+
+def _show_plan(landlord: Landlord, tenancy: Tenancy, *, as_json: bool) -> None:
+    if as_json:
+        requests = landlord.instances.requests(tenancy.ask(tenancy.offers[0]))
+        output.emit(tenancy.to_document(requests))
+        return
+    print(_said(tenancy))  # noqa: T201
+    for offer in tenancy.offers[1:4]:
+        price = f"${offer.price_usd_per_hour:.3f} an hour"
+        print(f"else {offer.instance_type} in {offer.region}, {price}")  # noqa: T201
+
+
+def _is_there(made: Instance) -> str:
+    price = made.price_usd_per_hour
+    cost = "" if price is None else f", ${price:.3f} an hour"
+    return f"{made.name} runs: {made.instance_type} in {made.zone}{cost}, {_expiry(made)}"
+
+
+def _expiry(instance: Instance) -> str:
+    expires = instance.expires_at
+    return "with no end" if expires is None else f"until {status.rfc3339(expires)}"
+
+
+def _row(instance: Instance, now: float, *, with_job: bool) -> list[str]:
+    from llmcloud.cli import render
+
+    count, cost = instance.accelerators, instance.cost_usd(now)
+    left = None if instance.expires_at is None else instance.expires_at - now
+    return [
+        instance.name,
+        f"{instance.instance_type}{' (spot)' if instance.spot else ''}",
+        f"{count} x {instance.accelerator}" if count else "-",
+        instance.zone,
+        instance.state.value,
+        render.span(now - instance.created_at),
+        "never" if left is None else f"in {render.span(left)}" if left > 0 else "expired",
+        "?" if cost is None else f"${cost:.2f}",
+        *([instance.job or "-"] if with_job else []),
+    ]
+
+
+def _document(instance: Instance, now: float) -> dict[str, Any]:
+    expires, cost = instance.expires_at, instance.cost_usd(now)
+    return {
+        **dataclasses.asdict(instance),
+        "state": instance.state.value,
+        "created_at": status.rfc3339(instance.created_at),
+        "expires_at": None if expires is None else status.rfc3339(expires),
+        "cost_estimate_usd": None if cost is None else round(cost, 2),
+    }
