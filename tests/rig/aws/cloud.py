@@ -28,6 +28,7 @@ from tests.rig.aws.launch import Launcher
 from tests.rig.aws.machines import Machines
 from tests.rig.aws.placement import PlacementGroups
 from tests.rig.aws.scaling import Scaling
+from tests.rig.aws.session_manager import SessionManager
 from tests.rig.aws.ssm import service as ssm
 from tests.rig.aws.world import World
 from tests.rig.gcs.server import Interrupted, Request, Response, Server
@@ -96,10 +97,11 @@ class Cloud:
         self.machines = Machines(self.world)
         launcher = Launcher(self.world, self.machines, PlacementGroups(self.machines))
         self.groups = Groups(self.machines, launcher)
+        self.sessions = SessionManager(self.world, self.machines)
         made = [
             Ec2(self.world, self.machines, launcher).service(),
             Scaling(self.groups).service(),
-            ssm(),
+            ssm(self.sessions),
             iam(),
             sts(),
             pricing.service(),

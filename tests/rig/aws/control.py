@@ -15,6 +15,7 @@ POST   expire                  {"key_id"}: a session ends, where IAM is enforced
 POST   disabled-regions        [region]: the account may not use them
 POST   taken-buckets           [name]: they are somebody else's
 POST   look                    {"times"}: let so many whiles pass
+POST   agent, agent-said, session   see session_manager
 POST   reset                   forget all but the journal, S3 too stays
 GET    problems                what the rig was asked and does not do
 """
@@ -63,6 +64,9 @@ class Control:
             ("POST", "disabled-regions"): lambda said: cloud.world.disabled_regions.update(said),
             ("POST", "taken-buckets"): lambda said: cloud.world.taken_buckets.update(said),
             ("POST", "look"): self._look,
+            ("POST", "agent"): lambda said: cloud.sessions.agent(said),
+            ("POST", "agent-said"): lambda said: cloud.sessions.print(said),
+            ("POST", "session"): lambda said: cloud.sessions.session(said),
             ("POST", "reset"): lambda _: cloud.reset(),
             ("GET", "problems"): lambda _: cloud.world.problems,
         }

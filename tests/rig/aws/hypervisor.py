@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import gzip
 import shutil
+import sys
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.rig.aws import imds, overlay
-from tests.rig.aws.namespace import METADATA, PATH
+from tests.rig.aws.namespace import BUNDLE, METADATA, PATH
 from tests.rig.aws.overlay import Container, File
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from datetime import datetime
-    from pathlib import Path
 
     from tests.rig.aws.machine import Boot
     from tests.rig.aws.namespace import Namespace
@@ -28,15 +29,19 @@ if TYPE_CHECKING:
 OUTPUT = "/var/log/cloud-init-output.log"
 SCRIPT = "/var/lib/cloud/instance/scripts/part-001"
 BOOT = "/usr/sbin/rig-boot"
+AGENT = "/usr/sbin/rig-ssm-agent"
+AGENT_PROGRAM = Path(__file__).parent / "inside" / "ssm_agent.py"
 HAS_CLOUD_INIT = shutil.which("cloud-init", path=PATH) is not None
-BY_CLOUD_INIT = """\
+BY_CLOUD_INIT = f"""\
 #!/bin/sh
+SSL_CERT_FILE={BUNDLE} {sys.executable} -S {AGENT} </dev/null >/dev/null 2>&1 &
 exec >/dev/null
 cloud-init init && cloud-init modules --mode=config && cloud-init modules --mode=final
 exec sleep infinity
 """
 BY_SHELL = f"""\
 #!/bin/sh
+SSL_CERT_FILE={BUNDLE} {sys.executable} -S {AGENT} </dev/null >/dev/null 2>&1 &
 exec >>{OUTPUT} 2>&1
 {SCRIPT} || echo "user data failed: $?"
 exec sleep infinity
@@ -150,7 +155,7 @@ def running(space: Namespace) -> Iterator[Machines]:
 def _container(boot: Boot) -> Container:
     host = f"ip-{boot.address.replace('.', '-')}"
     hosts = f"127.0.0.1 localhost\n{boot.address} {imds.host_name(boot)} {host}\n"
-    switch = File(SHUTDOWN.encode(), 0o755)
+    switch = File(SHUTDOWN.replace("* 60", f"* {boot.minute_s}").encode(), 0o755)
     return Container(
         name=boot.instance_id,
         argv=["/bin/sh", BOOT],
@@ -158,6 +163,7 @@ def _container(boot: Boot) -> Container:
         hostname=host,
         address=boot.address,
         files={
+            AGENT: File(AGENT_PROGRAM.read_bytes()),
             "/etc/hostname": File(f"{host}\n".encode()),
             "/etc/hosts": File(hosts.encode()),
             **{f"/usr/sbin/{name}": switch for name in SWITCHES},

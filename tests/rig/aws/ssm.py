@@ -1,4 +1,4 @@
-"""SSM's parameters: moto's, with the public ones of the images."""
+"""SSM: moto's parameters, with the public ones of the images, and Session Manager."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from tests.rig.aws.call import ON_TO_MOTO, Service
 
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call
+    from tests.rig.aws.session_manager import SessionManager
 
 
-def service() -> Service:
+def service(sessions: SessionManager) -> Service:
     """Return SSM: the images of a region are there once somebody asks for a parameter."""
 
     def publish(call: Call) -> Any:
         images.publish(call.region)
         return ON_TO_MOTO
 
-    operations = dict.fromkeys(("GetParameter", "GetParameters", "GetParametersByPath"), publish)
-    return Service("ssm", "ssm", operations, is_on_moto=True)
+    gets = dict.fromkeys(("GetParameter", "GetParameters", "GetParametersByPath"), publish)
+    return Service("ssm", "ssm", {**gets, **sessions.operations()}, is_on_moto=True)
