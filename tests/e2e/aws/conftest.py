@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -23,7 +25,6 @@ from llmcloud.runtime.checkpoints.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from tests.rig.aws.rig import Rig
 
@@ -55,6 +56,7 @@ class Submitter:
     root: Path
     environ: dict[str, str]
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _clients: dict[tuple[str, str], Any] = field(default_factory=dict)
 
     def job(self, name: str, run: str, more: str = "", **files: str) -> str:
         """Write a job file and the files beside it; return the job file's path."""
@@ -87,6 +89,14 @@ class Submitter:
         out, err = child.communicate(timeout=timeout_s)
         return Done(child.returncode, out.decode(), err.decode())
 
+    def send(self, child: subprocess.Popen[bytes], number: signal.Signals) -> None:
+        """Send a signal to a started command itself: its parent only entered the rig."""
+        children = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        begun = lambda: child.poll() is not None or children.read_text().split()  # noqa: E731
+        found = eventually(begun, "the command has begun")
+        if child.poll() is None:
+            os.kill(int(found[0]), number)
+
     def submit(self, path: str, *args: str) -> str:
         """Submit a job, detached, and return its id."""
         done = self.cli("submit", path, "--detach", "--json", *args)
@@ -116,13 +126,23 @@ class Submitter:
 
     def client(self, service: str, region: str = REGION) -> Any:
         """Return the SDK's client of the same account, for this process."""
-        return boto3.session.Session().client(
-            service,
-            region,
-            endpoint_url=f"http://127.0.0.1:{self.rig.cloud.port}",
-            aws_access_key_id=self.rig.environ["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=self.rig.environ["AWS_SECRET_ACCESS_KEY"],
-        )
+        if (service, region) not in self._clients:
+            self._clients[service, region] = boto3.session.Session().client(
+                service,
+                region,
+                endpoint_url=f"http://127.0.0.1:{self.rig.cloud.port}",
+                aws_access_key_id=self.rig.environ["AWS_ACCESS_KEY_ID"],
+                aws_secret_access_key=self.rig.environ["AWS_SECRET_ACCESS_KEY"],
+            )
+        return self._clients[service, region]
+
+    def close(self) -> None:
+        """End what was started and the connections of the clients."""
+        for child in self.started:
+            self.send(child, signal.SIGKILL)
+            child.communicate()
+        for each in self._clients.values():
+            each.close()
 
     def instances(self, region: str = REGION) -> list[dict[str, Any]]:
         """Return the machines that are not gone."""
@@ -194,12 +214,10 @@ def submitter(rig: Rig, tmp_path: Path) -> Iterator[Submitter]:
     made = Submitter(rig, tmp_path, {**own, "LLMCLOUD_HOME": str(tmp_path / "home")})
     try:
         yield made
+        rig.cloud.faults.clear()
         eventually(lambda: not made.instances(), f"no machine runs: {made.instances()}")
     finally:
-        for child in made.started:
-            if child.poll() is None:
-                child.kill()
-            child.communicate()
+        made.close()
         shutil.rmtree(tmp_path / "home", ignore_errors=True)
 
 

@@ -1,12 +1,13 @@
-"""IAM's simulation, which moto has not; all else is moto's."""
+"""IAM's simulation, which moto has not, and who we are; all else is moto's."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from moto.iam.models import iam_backends
 from tests.rig.aws import access, policy
 from tests.rig.aws.account import ACCOUNT, ROOT
-from tests.rig.aws.call import ON_TO_MOTO, Service
+from tests.rig.aws.call import ON_TO_MOTO, Refusal, Service
 from tests.rig.aws.policy import Asked
 
 if TYPE_CHECKING:
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def service() -> Service:
-    return Service("iam", "iam", {"SimulatePrincipalPolicy": simulate}, is_on_moto=True)
+    operations = {
+        "SimulatePrincipalPolicy": simulate,
+        "RemoveRoleFromInstanceProfile": remove_role,
+    }
+    return Service("iam", "iam", operations, is_on_moto=True)
 
 
 def sts() -> Service:
@@ -26,6 +31,16 @@ def identify(call: Call) -> Any:
     if call.scope.key != ROOT[0]:
         return ON_TO_MOTO
     return {"UserId": ACCOUNT, "Account": ACCOUNT, "Arn": f"arn:aws:iam::{ACCOUNT}:root"}
+
+
+def remove_role(call: Call) -> Any:
+    """Refuse what moto fails at: a role that is not in the profile."""
+    profile, role = call.params["InstanceProfileName"], call.params["RoleName"]
+    for each in iam_backends[ACCOUNT]["aws"].get_instance_profiles():
+        if each.name == profile and role not in [own.name for own in each.roles]:
+            message = f"Role {role} is not in instance profile {profile}."
+            raise Refusal("NoSuchEntity", message, 404)
+    return ON_TO_MOTO
 
 
 def simulate(call: Call) -> Any:

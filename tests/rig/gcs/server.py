@@ -6,6 +6,7 @@ import contextlib
 import socket
 import socketserver
 import struct
+import sys
 import threading
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -232,6 +233,10 @@ class Server(socketserver.ThreadingTCPServer):
         with self._lock:
             self._open[request] = worker
         worker.start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):  # the client is gone, even in the handshake
+            super().handle_error(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
