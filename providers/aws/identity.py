@@ -15,7 +15,7 @@ from llmcloud.runtime.errors import NotFound, PermissionDenied
 from llmcloud.runtime.store import bucket_of, split_bucket
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from llmcloud.core.job import Job
     from llmcloud.providers.aws.credentials import Account
@@ -80,6 +80,13 @@ class Identity:
 
         PermissionDenied, with what an administrator has to run, where it may not be made.
         """
+        return self._made(job, tags, self._roles.make)
+
+    def profile(self, job: Job, tags: Mapping[str, str]) -> str:
+        """Return the name of the instance profile that gives machines the job's role, as `role`."""
+        return self._made(job, tags, self._roles.make_with_profile)
+
+    def _made(self, job: Job, tags: Mapping[str, str], make: Callable[[Role], None]) -> str:
         name = names.of_job(job.id)
         wanted = Role(
             name=name,
@@ -90,18 +97,11 @@ class Identity:
             tags=tags,
         )
         try:
-            self._roles.make(wanted)
+            make(wanted)
         except PermissionDenied as failure:
             if self._roles.is_there(SHARED_ROLE):
                 return SHARED_ROLE
             raise _ask_for_role(failure, self.caller, job) from failure
-        return name
-
-    def profile(self, job: Job, tags: Mapping[str, str]) -> str:
-        """Return the name of the instance profile that gives machines the job's role."""
-        name = self.role(job, tags)
-        if name != SHARED_ROLE:
-            self._roles.make_profile(name, tags)
         return name
 
     def role_arn(self, name: str) -> str:

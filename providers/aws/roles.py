@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 NEW_S = 120.0  # for a new role to be known everywhere in AWS
 ABSENT, THERE = "NoSuchEntity", "EntityAlreadyExists"
+FULL = "LimitExceeded"  # what a profile says that has its role, which is all that it can have
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,27 @@ class Roles:
 
     def make(self, role: Role) -> None:
         """Make a role, or find it made; PermissionDenied where it may not be."""
+        self._create(role)
+        self._permit(role)
+
+    def make_with_profile(self, role: Role) -> None:
+        """Make a role and the instance profile of its name that gives it to machines."""
+        name = role.name
+        with ThreadPoolExecutor(1) as pool:  # two at a time: what comes next needs both
+            creating = pool.submit(self._create_profile, role)
+            self._create(role)
+            creating.result()
+            permitting = pool.submit(self._permit, role)
+            with translated(f"instance profile {name}"):
+                _unless(
+                    FULL,
+                    lambda: self._iam.add_role_to_instance_profile(
+                        InstanceProfileName=name, RoleName=name
+                    ),
+                )
+            permitting.result()
+
+    def _create(self, role: Role) -> None:
         with translated(f"role {role.name}"):
             _unless(
                 THERE,
@@ -59,24 +82,23 @@ class Roles:
                     Tags=names.as_list(role.tags),
                 ),
             )
+
+    def _create_profile(self, role: Role) -> None:
+        with translated(f"instance profile {role.name}"):
+            _unless(
+                THERE,
+                lambda: self._iam.create_instance_profile(
+                    InstanceProfileName=role.name, Tags=names.as_list(role.tags)
+                ),
+            )
+
+    def _permit(self, role: Role) -> None:
+        with translated(f"role {role.name}"):
             self._iam.put_role_policy(
                 RoleName=role.name,
                 PolicyName=role.policy_name,
                 PolicyDocument=json.dumps(role.policy),
             )
-
-    def make_profile(self, name: str, tags: Mapping[str, str]) -> None:
-        """Make the instance profile that gives machines the role of its name, or find it made."""
-        with translated(f"instance profile {name}"):
-            _unless(
-                THERE,
-                lambda: self._iam.create_instance_profile(
-                    InstanceProfileName=name, Tags=names.as_list(tags)
-                ),
-            )
-            found = self._iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
-            if not found["Roles"]:
-                self._iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
     def is_new(self, profile: str) -> bool:
         """Tell whether a profile was made so lately that not all of AWS may know it."""
