@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.roles import Role, Roles
+from llmcloud.providers.aws.training_request import SUBNETS
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import NotFound, PermissionDenied
 from llmcloud.runtime.store import bucket_of, split_bucket
@@ -40,6 +42,17 @@ LOG_ACTIONS = (
     "logs:CreateLogStream",
     "logs:DescribeLogStreams",
     "logs:PutLogEvents",
+)
+NETWORK_ACTIONS = (  # in a network of the account's own
+    "ec2:CreateNetworkInterface",
+    "ec2:CreateNetworkInterfacePermission",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteNetworkInterfacePermission",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeVpcs",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeSecurityGroups",
 )
 IMAGE_ACTIONS = (
     "ecr:BatchCheckLayerAvailability",
@@ -199,6 +212,7 @@ def _training(caller: Caller) -> list[dict[str, Any]]:
         _allow(LOG_ACTIONS, [logs]),
         _allow(IMAGE_ACTIONS, [images]),
         _allow(["ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"], ["*"]),
+        *([_allow(NETWORK_ACTIONS, ["*"])] if os.environ.get(SUBNETS) else []),
     ]
 
 

@@ -11,6 +11,7 @@ from llmcloud.core.errors import Problem
 from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.machine_request import disk_gib
 from llmcloud.runtime import layout
+from llmcloud.runtime.errors import InvalidRequest
 from llmcloud.runtime.machines.sagemaker import CHANNEL, ML
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.models import JobSpec
 
 WORK, ENVIRONMENTS = ML / "llmcloud" / "work", ML / "llmcloud" / "environments"
+SUBNETS, SECURITY_GROUPS = "LLMCLOUD_AWS_SUBNETS", "LLMCLOUD_AWS_SECURITY_GROUPS"
 OWN_CHANNEL = "llmcloud"
 SERVICE = "sagemaker"  # the part of a job's prefix that the service writes
 CHANNELS = 20
@@ -46,11 +48,17 @@ class Settings:
 
     @classmethod
     def from_environ(cls) -> Settings:
-        """Read the user's variables: lists are separated by commas."""
+        """Read the user's variables; InvalidRequest for half a network."""
         subnets, groups = (
-            tuple(filter(None, os.environ.get(f"LLMCLOUD_AWS_{name}", "").split(",")))
-            for name in ("SUBNETS", "SECURITY_GROUPS")
+            tuple(filter(None, os.environ.get(name, "").split(",")))
+            for name in (SUBNETS, SECURITY_GROUPS)
         )
+        if bool(subnets) != bool(groups):
+            raise InvalidRequest(
+                "Training jobs take a network as subnets and security groups, not one of them.",
+                where=f"{SUBNETS}, {SECURITY_GROUPS}",
+                fix="Set both to lists separated by commas, or unset both.",
+            )
         return cls(subnets, groups, os.environ.get("LLMCLOUD_AWS_KMS_KEY", ""))
 
 

@@ -14,7 +14,7 @@ from llmcloud.core.provider import MachineState, Offer
 from llmcloud.core.spec.models import JobSpec
 from llmcloud.providers.aws import training, training_images, training_request
 from llmcloud.providers.aws.compute import Aws
-from llmcloud.runtime.errors import NoCapacity
+from llmcloud.runtime.errors import InvalidRequest, NoCapacity
 
 JOB = "gpt-abcdef"
 MODEL = schema.service("sagemaker")
@@ -129,6 +129,12 @@ def test_an_accounts_network_and_key_are_used(monkeypatch: pytest.MonkeyPatch) -
     }
     assert made["OutputDataConfig"]["KmsKeyId"] == "alias/mine"
     assert made["ResourceConfig"]["VolumeKmsKeyId"] == "alias/mine"
+
+
+def test_half_a_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", "subnet-1")
+    with pytest.raises(InvalidRequest):
+        planned(spec_of())
 
 
 @pytest.mark.parametrize(
