@@ -52,6 +52,8 @@ class Aws(Compute):
         self._account = Account()
         self._identity = Identity(self._account)
         self._made_at = status.now()
+        self._regions: dict[str, str] = {}  # of stores, by URL
+        self._seen: list[leftovers.Seen] = []
 
     @cached_property
     def _machines(self) -> Machines:
@@ -98,7 +100,14 @@ class Aws(Compute):
         return self._machines.requests(launch, spec)
 
     def store(self, offer: Offer) -> str:
-        return store.default(self._account, self._identity, offer.region or self._account.region)
+        region = offer.region or self._account.region
+        found = store.default(self._account, self._identity, region)
+        self._regions[found] = region
+        return found
+
+    def prepare(self, spec: JobSpec, offer: Offer) -> None:
+        if spec.service != MANAGED:
+            self._machines.prepare(spec, offer)
 
     def zones(self, job: Job, offer: Offer) -> list[str | None]:
         if job.service == MANAGED:
@@ -107,7 +116,8 @@ class Aws(Compute):
 
     def launch(self, launch: Launch) -> list[Machine]:
         spec = _spec(launch.job)
-        region = store.region(self._account, launch.job.store)
+        url = launch.job.store
+        region = self._regions.get(url) or store.region(self._account, url)
         if launch.job.service == MANAGED:
             return self._training.launch(launch, spec, region)
         return self._machines.launch(launch, spec, region)
@@ -117,7 +127,8 @@ class Aws(Compute):
         return machines.describe(place)
 
     def printed(self, place: Place) -> Iterator[Printed]:
-        return self._training.printed(place) if place.service == MANAGED else iter(())
+        machines = self._training if place.service == MANAGED else self._machines
+        return machines.printed(place)
 
     def withdraw(self, place: Place) -> None:
         if place.service != MANAGED:
@@ -130,8 +141,13 @@ class Aws(Compute):
         self._identity.delete(place.job)
         return True
 
+    def stores(self) -> list[str]:
+        self._seen = leftovers.look(self._account, self._identity)
+        return leftovers.stores(self._seen)
+
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
-        jobs = leftovers.find(self._account, self._identity, live, stores)
+        seen, self._seen = self._seen or leftovers.look(self._account, self._identity), []
+        jobs = leftovers.left(seen, live, stores)
         return [*jobs, *self._instances.leftovers()]
 
     def remove(self, leftover: Leftover) -> bool:

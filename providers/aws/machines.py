@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.core.provider import Machine, MachineState, Request
+from llmcloud.core.provider import Machine, MachineState, Printed, Request
 from llmcloud.providers.aws import boot, machine_images, names, quotas, secrets
 from llmcloud.providers.aws.errors import code_of, translated
 from llmcloud.providers.aws.groups import Groups
@@ -18,15 +19,19 @@ from llmcloud.providers.aws.machine_request import (
     uses_rdma,
 )
 from llmcloud.providers.aws.network import Network, Subnet
+from llmcloud.runtime import status
 from llmcloud.runtime.errors import InvalidRequest, Unavailable
+from llmcloud.runtime.interruptible import begun
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
 
     from llmcloud.core.provider import Launch, Offer, Place
     from llmcloud.core.spec.models import JobSpec
     from llmcloud.providers.aws.credentials import Account
     from llmcloud.providers.aws.identity import Identity
+    from llmcloud.providers.aws.machine_images import Image
 
 STATES = {
     "pending": MachineState.STARTING,
@@ -47,17 +52,37 @@ class Machines:
 
     def __init__(self, account: Account, identity: Identity) -> None:
         self._account, self._identity = account, identity
-        self._subnets: dict[str, dict[str, Subnet]] = {}
+        self._begun: dict[tuple[str, ...], Future[Any]] = {}
 
     def zones(self, offer: Offer, nodes: int) -> list[str | None]:
         """Return the zones of an offer's region that have both its type and a subnet.
 
         A group of one machine looks for it in all zones by itself.
         """
+        return [None] if offer.spot and nodes == 1 else list(self._subnets(offer).result())
+
+    def prepare(self, spec: JobSpec, offer: Offer) -> None:
+        """Begin to look up where and from what an offer's machines can be made."""
+        self._subnets(offer)
+        self._image(spec, offer)
+
+    def _subnets(self, offer: Offer) -> Future[dict[str, Subnet]]:
+        region, kind = _region(offer), offer.instance_type
+        network = Network(self._account, region)
+        return self._once(("subnets", region, kind), lambda: network.having(kind))
+
+    def _image(self, spec: JobSpec, offer: Offer) -> Future[Image]:
         region = _region(offer)
-        found = Network(self._account, region).having(offer.instance_type)
-        self._subnets[region] = found
-        return [None] if offer.spot and nodes == 1 else list(found)
+        name = machine_images.wanted(spec.machine_groups()[0].machine.image, offer)
+        find = functools.partial(machine_images.find, self._account, region, name)
+        return self._once(("image", region, name), find)
+
+    def _once(self, key: tuple[str, ...], find: Callable[[], Any]) -> Future[Any]:
+        """Begin to look something up, unless that was begun before, and has not failed."""
+        before = self._begun.get(key)
+        if before is None or (before.done() and before.exception()):
+            self._begun[key] = begun(find)
+        return self._begun[key]
 
     def requests(self, launch: Launch, spec: JobSpec) -> list[Request]:
         """Return what a launch asks for, but for what only the account knows."""
@@ -116,12 +141,10 @@ class Machines:
         job, offer, region = launch.job, launch.offer, _region(launch.offer)
         tags = names.tags(launch, self._identity.caller.arn)
         network = Network(self._account, region)
-        subnets = self._subnets.get(region) or network.subnets()
+        found, subnets = self._image(spec, offer), self._subnets(offer).result()
         chosen = [subnets[launch.zone]] if launch.zone else list(subnets.values())
-        name = machine_images.wanted(spec.machine_groups()[0].machine.image, offer)
         with ThreadPoolExecutor(5) as pool:
             kept = pool.submit(secrets.keep, self._account, region, job.id, launch.secrets)
-            image = pool.submit(machine_images.find, self._account, region, name)
             profile = pool.submit(self._identity.profile, job, tags)
             rdma = uses_rdma(spec, offer)
             group = pool.submit(network.group, job.id, chosen[0].vpc, tags, rdma=rdma)
@@ -129,11 +152,11 @@ class Machines:
             if is_close(spec, offer):
                 placement = pool.submit(network.placement_group, job.id, tags)
             kept.result()
-            found = image.result()
+            image = found.result()
             return Where(
-                image=found.id,
-                root_device=found.root_device,
-                root_gib=found.root_gib,
+                image=image.id,
+                root_device=image.root_device,
+                root_gib=image.root_gib,
                 subnets=tuple(each.id for each in chosen),
                 group=group.result(),
                 profile=profile.result(),
@@ -148,6 +171,17 @@ class Machines:
         if all(each.is_gone for each in found):
             found += Groups(self._account, place.region or "").coming(place.job)
         return found
+
+    def printed(self, place: Place) -> Iterator[Printed]:
+        """Yield what the machines that EC2 still knows wrote to their consoles."""
+        for each in self._instances(place):
+            with translated(f"{place.region}, console of {each['InstanceId']}"):
+                said = self._ec2(place.region or "").get_console_output(
+                    InstanceId=each["InstanceId"]
+                )
+            at_ms = int(said["Timestamp"].timestamp() * 1000)
+            for line in said.get("Output", "").splitlines():
+                yield Printed(each.get("AmiLaunchIndex", 0), at_ms, line)
 
     def withdraw(self, place: Place) -> None:
         """Take back a request for machines that have not come."""
@@ -194,7 +228,9 @@ def _described(instance: Mapping[str, Any]) -> Machine:
     said = instance.get("StateReason", {}).get("Message", "")
     state = STATES.get(instance["State"]["Name"], MachineState.UNKNOWN)
     detail = said if state is MachineState.GONE else ""
-    return Machine(instance.get("AmiLaunchIndex", 0), instance["InstanceId"], state, detail)
+    since = status.rfc3339(instance["LaunchTime"].timestamp())
+    rank = instance.get("AmiLaunchIndex", 0)
+    return Machine(rank, instance["InstanceId"], state, detail, since)
 
 
 def _region(offer: Offer) -> str:
