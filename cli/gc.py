@@ -27,7 +27,10 @@ def gc(
     session = Session.open(store)
     computes = [session.compute(name) for name in registry.installed()]
     failures: list[Failure] = []
-    found = sweep.find(session.stores, computes, failures.append)
+    stores = session.stores
+    if not store:
+        stores += sweep.others(stores, computes)
+    found = sweep.find(stores, computes, failures.append)
     if as_json:
         output.emit([asdict(each.leftover) for each in found])
     elif found:

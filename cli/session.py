@@ -118,4 +118,5 @@ class OpenJob:
             return
         from llmcloud.core import tidy
 
+        jobs.reconcile(self.store, self.id, self.compute)  # while one can still see how it ended
         tidy.run(self.store, self.compute, jobs.read(self.store, self.id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from llmcloud.core import job as jobs
 from llmcloud.core import tidy
 from llmcloud.core.provider import Leftover
 from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
+from llmcloud.core.stores import open_store
 from llmcloud.runtime import journal, status
 from llmcloud.runtime.errors import (
     CredentialsError,
@@ -64,6 +66,22 @@ class _Sorted:
     cut_off: list[str] = field(default_factory=list)
     unaccounted: list[tuple[str, Compute]] = field(default_factory=list)
     providers: set[str] = field(default_factory=set)
+
+
+def others(known: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[ObjectStore]:
+    """Return the stores that only what there is at the providers tells of.
+
+    A provider that can't be asked is told by `find`.
+    """
+    urls: set[str] = set()
+    for compute in computes:
+        with contextlib.suppress(Failure):
+            urls |= set(compute.stores())
+    found = []
+    for url in sorted(urls - {store.url for store in known}):
+        with contextlib.suppress(Failure):
+            found.append(open_store(url))
+    return found
 
 
 def find(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ID_ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"  # nothing that reads like something else
 ID_LENGTH = 6
+WITH_MACHINES = {State.PROVISIONING, State.RUNNING, State.PREEMPTED}
+BOOT_S = 1800.0  # in which a machine that was switched on says something, or never will
 VANISHED_S = 900.0  # a provider may forget machines that are gone, and be late to tell of new ones
 
 
@@ -211,9 +213,18 @@ def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Stat
         return found, []
     machines = _machines(compute, read(store, job_id), found)
     found = _status(store, job_id)
-    if not _is_lost(store, found, machines):
+    if not found.launch or found.state not in WITH_MACHINES:
         return found, machines
-    return _lost(found, machines, status.rfc3339(_last_seen_at_s(store, found))), machines
+    if _is_lost(store, found, machines):
+        detail = next((m.detail for m in machines if m.detail), "")
+        error = " ".join(part for part in ("All of its machines are gone.", detail) if part)
+    elif _never_began(store, found, machines):
+        error = f"None of its machines has begun within {BOOT_S / 60:g} min of being switched on."
+    else:
+        return found, machines
+    ended_at = status.rfc3339(_last_seen_at_s(store, found))
+    lost = dataclasses.replace(found, state=State.LOST, error=error, ended_at=ended_at)
+    return lost, machines
 
 
 def _machines(compute: Compute, job: Job, found: Status) -> list[Machine]:
@@ -240,10 +251,14 @@ def _is_lost(store: ObjectStore, found: Status, machines: list[Machine]) -> bool
     return all(machine.is_gone for machine in machines)
 
 
-def _lost(found: Status, machines: list[Machine], ended_at: str) -> Status:
-    detail = next((m.detail for m in machines if m.detail), "")
-    error = " ".join(part for part in ("All of its machines are gone.", detail) if part)
-    return dataclasses.replace(found, state=State.LOST, error=error, ended_at=ended_at)
+def _never_began(store: ObjectStore, found: Status, machines: list[Machine]) -> bool:
+    """Tell whether the machines there are had their time to boot, and no node was heard of."""
+    there = [machine for machine in machines if not machine.is_gone]
+    if not there or found.state is not State.PROVISIONING:
+        return False
+    booted_s = time.time() - BOOT_S
+    is_old = all(each.since and status.epoch_s(each.since) < booted_s for each in there)
+    return is_old and not any(store.objects(layout.nodes(found.job, found.attempt)))
 
 
 def _last_seen_at_s(store: ObjectStore, found: Status) -> float:

@@ -28,9 +28,12 @@ def lines(store: ObjectStore, compute: Callable[[], Compute], job_id: str) -> It
     attempt = f"{layout.streams(job_id, KIND)}{found.attempt:0{layout.ATTEMPT_DIGITS}d}/"
     if not found.launch or store.folders(attempt):
         return
-    for entry in store.objects(layout.boots(job_id)):
+    kept = list(store.objects(layout.boots(job_id)))
+    for entry in kept:
         for text in store.get(entry.key).data.splitlines():
             yield _line(found.attempt, 0, int(entry.modified_at * 1000), text)
+    if kept:
+        return
     for printed in compute().printed(jobs.place_of(jobs.read(store, job_id), found)):
         yield _line(found.attempt, printed.rank, printed.ts_ms, printed.text.encode())
 

@@ -91,12 +91,16 @@ class MachineState(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """One node's machine as the provider describes it."""
+    """One node's machine as the provider describes it; `since` is when it was switched on.
+
+    Without, its provider gives up by itself what never boots.
+    """
 
     rank: int
     id: str
     state: MachineState
     detail: str = ""
+    since: str | None = None
 
     @property
     def is_gone(self) -> bool:
@@ -201,6 +205,10 @@ class Compute(ABC):
 
         It is to be called again until then; what is absent is deleted already.
         """
+
+    def stores(self) -> list[str]:
+        """Return the URLs of the stores that jobs lie in which have something here."""
+        return []
 
     @abstractmethod
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:

@@ -12,7 +12,7 @@ from llmcloud.providers.aws.machines import Machines
 from llmcloud.providers.aws.training import KIND, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from llmcloud.providers.aws.credentials import Account
     from llmcloud.providers.aws.identity import Identity
@@ -22,30 +22,38 @@ ROLE = "role"
 OURS = [{"Name": "tag-key", "Values": [names.JOB]}]
 ENDED = {"terminated", "shutting-down"}
 
+Seen = tuple[Leftover, dict[str, str]]
 
-def find(
-    account: Account, identity: Identity, live: frozenset[str], stores: frozenset[str]
-) -> list[Leftover]:
-    """Return what jobs of `stores` that are not live have, in every region."""
 
-    def is_left(tags: Mapping[str, str]) -> bool:
-        return tags.get(names.STORE) in stores and tags.get(names.JOB) not in live
-
+def look(account: Account, identity: Identity) -> list[Seen]:
+    """Return what any jobs have, in every region, with its tags."""
     training = Training(account, identity)
 
-    def look(region: str) -> list[tuple[Leftover, dict[str, str]]]:
+    def look_in(region: str) -> list[Seen]:
         jobs = training.left(region) if region in training_images.accounts() else ()
         return [*jobs, *_in_region(account, region)]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        by_region = list(pool.map(look, _regions(account)))
-    found = [leftover for each in by_region for leftover, tags in each if is_left(tags)]
+        by_region = list(pool.map(look_in, _regions(account)))
     roles = [
-        Leftover(ROLE, names.of_job(job), job, "a role and its instance profile")
+        (Leftover(ROLE, names.of_job(job), job, "a role and its instance profile"), dict(tags))
         for job, tags in identity.of_jobs()
-        if is_left(tags)
     ]
-    return [*found, *roles]
+    return [*(each for seen in by_region for each in seen), *roles]
+
+
+def left(seen: list[Seen], live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
+    """Return what of that is of jobs of `stores` that are not live."""
+    return [
+        leftover
+        for leftover, tags in seen
+        if tags.get(names.STORE) in stores and tags.get(names.JOB) not in live
+    ]
+
+
+def stores(seen: list[Seen]) -> list[str]:
+    """Return the stores that it is of."""
+    return sorted({tags[names.STORE] for _, tags in seen if names.STORE in tags})
 
 
 def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:
@@ -66,7 +74,7 @@ def _regions(account: Account) -> list[str]:
     return [each["RegionName"] for each in found]
 
 
-def _in_region(account: Account, region: str) -> Iterator[tuple[Leftover, dict[str, str]]]:
+def _in_region(account: Account, region: str) -> Iterator[Seen]:
     """Yield what bears a job's tag, and its tags; a machine first, as the rest can't go before."""
     ec2 = account.client_of("ec2", region)
     scaling = account.client_of("autoscaling", region)

@@ -83,7 +83,7 @@ GRANTS = (
         "to see machines, networks, images and prices",
         _actions(
             "ec2",
-            "DescribeImages DescribeInstanceTypeOfferings DescribeInstances "
+            "DescribeImages DescribeInstanceTypeOfferings DescribeInstances GetConsoleOutput "
             "DescribeLaunchTemplates DescribePlacementGroups DescribeRegions "
             "DescribeSecurityGroups DescribeSubnets",
         ),

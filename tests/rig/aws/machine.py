@@ -40,6 +40,7 @@ class Boot:
     profile_arn: str | None = None
     credentials: Callable[[], RoleCredentials] | None = None
     spot: bool = False
+    minute_s: int = 60
     tags: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -6,7 +6,7 @@ import base64
 import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ RUNNING = InstanceState("running", 16)
 SHUTTING_DOWN = InstanceState("shutting-down", 32)
 ALIVE = {"pending", "running", "stopping", "stopped"}
 SESSION_S = 6 * 3600
+HANGS = b"#!/bin/sh\necho This machine hangs.\nexec sleep infinity\n"
 
 
 @dataclass
@@ -72,7 +73,10 @@ class Machines:
             self._passages[instance.id] = Passage(self._world.knobs.pending_looks, run)
             return
         self._passages[instance.id] = Passage(None, run)
-        boot = boot_of(instance)
+        knobs = self._world.knobs
+        boot = replace(boot_of(instance), minute_s=knobs.minute_s)
+        if knobs.hangs:
+            boot = replace(boot, user_data=HANGS)
         self._in_background(instance, lambda: hypervisor.boot(boot))
 
     def terminate(self, instance: Instance, code: str = "", message: str = "") -> str:

@@ -19,13 +19,16 @@ class Knobs:
     Without a hypervisor, instances go to their next state after so many looks. An instance is not
     found for its first `unseen_looks`; a new instance profile is not known to the first
     `profile_refusals` launches with it. `latency_s` is added to each request. With
-    `enforces_iam` each signature is checked, and each policy.
+    `enforces_iam` each signature is checked, and each policy. A machine that `hangs` does nothing
+    of what its user data says; `minute_s` is how long a minute of shutdown(8) takes.
     """
 
     pending_looks: int = 1
     stopping_looks: int = 1
     unseen_looks: int = 0
     profile_refusals: int = 0
+    hangs: bool = False
+    minute_s: int = 60
     latency_s: float = 0.0
     enforces_iam: bool = False
     spot_notice_s: float = 120.0
