@@ -244,8 +244,6 @@ def _status(store: ObjectStore, job_id: str) -> Status:
 
 
 def _is_lost(store: ObjectStore, found: Status, machines: list[Machine]) -> bool:
-    if found.state not in {State.PROVISIONING, State.RUNNING, State.PREEMPTED} or not found.launch:
-        return False
     if not machines:  # forgotten, or not heard of yet
         return time.time() - _last_seen_at_s(store, found) > VANISHED_S
     return all(machine.is_gone for machine in machines)

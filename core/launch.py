@@ -6,12 +6,14 @@ whoever, goes on where this one was cut off and makes nothing twice.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llmcloud.core import tidy
 from llmcloud.core.errors import JobCancelled
 from llmcloud.core.provider import Launch
 from llmcloud.runtime import journal, layout, status
@@ -48,7 +50,8 @@ class Launcher:
     def run(self, before: Status | None = None) -> None:
         """Start the job's machines; a job that can't have them has failed, and says why.
 
-        `before` is the job's status, where that is known.
+        `before` is the job's status, where that is known. Nothing is left of a failed launch but
+        what can't be deleted now: `gc` looks for it again.
         """
         before = before or status.read(self.store, self.job.id)
         self._last_launch = before.launch
@@ -56,14 +59,18 @@ class Launcher:
             self._anywhere(before)
         except Failure as failure:
             error = str(failure)
+            state = State.CANCELLED if isinstance(failure, JobCancelled) else State.FAILED
 
             def failed(now: Status) -> Status | None:
                 if now.attempt != before.attempt:
                     return None
                 ended_at = status.now()
-                return dataclasses.replace(now, state=State.FAILED, ended_at=ended_at, error=error)
+                return dataclasses.replace(now, state=state, ended_at=ended_at, error=error)
 
             status.change(self.store, self.job.id, failed)
+            if not self.compute.tidies_up:
+                with contextlib.suppress(Failure):
+                    tidy.run(self.store, self.compute, self.job, clock=self.clock, wait=self.wait)
             raise
 
     def _anywhere(self, before: Status) -> None:

@@ -45,6 +45,8 @@ class Cloud:
     coming: list[list[Machine] | Failure] = field(default_factory=list)
     asked: list[tuple[str, int]] = field(default_factory=list)
     withdrawn: list[Place] = field(default_factory=list)
+    deleted: list[Place] = field(default_factory=list)
+    tidies_up = False
 
     def zones(self, _: Job, offer: Offer) -> list[str | None]:
         return [f"{offer.region}-b", f"{offer.region}-a"]
@@ -65,6 +67,10 @@ class Cloud:
 
     def withdraw(self, place: Place) -> None:
         self.withdrawn.append(place)
+
+    def delete(self, place: Place) -> bool:
+        self.deleted.append(place)
+        return True
 
 
 @pytest.fixture
@@ -130,6 +136,8 @@ def test_what_no_place_has_fails_the_job_with_every_reason(store: FileStore) -> 
     found = status.read(store, "n-1")
     assert found.state is State.FAILED
     assert "None allowed" in (found.error or "")
+    assert [place.region for place in cloud.deleted] == ["east", "west"]
+    assert journal.pending(store, "n-1") == []
 
 
 @pytest.mark.parametrize("failure", [InvalidRequest("No such image."), PermissionDenied("No.")])
@@ -204,6 +212,7 @@ def test_a_job_that_was_cancelled_gets_no_machines(store: FileStore) -> None:
     with pytest.raises(JobCancelled):
         launcher(store, cloud).run()
     assert cloud.asked == []
+    assert status.read(store, "n-1").state is State.CANCELLED
 
 
 def test_the_journal_tells_each_place_before_it_is_asked(store: FileStore) -> None:

@@ -18,7 +18,7 @@ s3() { metadata "iam/security-credentials/$role" | python3 -c "$config" | curl -
 end() { tail -c 9999 boot.log >boot.end; s3 -T boot.end "$BUCKET/jobs/$JOB/boot/$(metadata instance-id).log"; shutdown -h now; }
 trap 'end || shutdown -h now' EXIT  # whatever went wrong: nothing runs on
 exec > >(tee -a boot.log) 2>&1
-[ -z "$MINUTES" ] || shutdown -h "+$MINUTES"
+shutdown -h +30  # a boot that hangs
 token=$(curl -fsS --retry 9 --retry-all-errors -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 21600' "$imds/api/token")
 role=$(metadata iam/security-credentials/)
 s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"
@@ -27,6 +27,7 @@ python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy pyth
 python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
 mkdir -p bin && ln -sf "$python" bin/python  # which plain images do not have
 export PATH=$(dirname "$python"):$PATH:$PWD/bin
+shutdown -c || true; [ -z "$MINUTES" ] || shutdown -h "+$MINUTES"
 if [ -d /run/systemd/system ]; then
   printf '%s\n' '[Unit]' 'After=network-online.target' 'SuccessAction=poweroff' 'FailureAction=poweroff' '[Service]' \
     "Environment=HOME=/root AWS_REGION=$REGION PATH=$PATH" "ExecStart=$python $PWD/node.pyz $ARGUMENTS" Restart=on-failure \
