@@ -42,7 +42,8 @@ def _listings() -> list[Listing]:
 
 def _accelerators(incomplete: str) -> list[str]:
     found = {f"{each.accelerator}:{each.accelerators}" for each in _listings() if each.accelerator}
-    return sorted(each for each in found if each.lower().startswith(incomplete.lower()))
+    written = {each.lower() if incomplete.islower() else each for each in found}
+    return sorted(each for each in written if each.startswith(incomplete))
 
 
 def _types(incomplete: str) -> list[str]:

@@ -64,7 +64,7 @@ def create(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Rent a machine until its time is over; the same again finds the one there is."""
+    """Rent a machine until its time is over. The same again finds the one there is."""
     output.json_mode(as_json)
     from llmcloud.core import job as jobs
     from llmcloud.core.rent import Tenancy
@@ -149,7 +149,7 @@ def ssh(
     ] = None,
     provider: ProviderOption = "",
 ) -> None:
-    """Have a shell on a machine, or run a command there and exit as it does; no port is open."""
+    """Have a shell on a machine, or run a command there. Exits as that does; no port is open."""
     landlord = _landlord(provider_of(provider, Session.open().home)[0])
     words = command[1:] if command and command[0] == "--" else command
     found = landlord.find(name)

@@ -179,6 +179,7 @@ class AwsInstances(Instances):
         if ids:
             with translated(f"{region}, {', '.join(ids)}"):
                 self._account.client_of("ec2", region).terminate_instances(InstanceIds=ids)
+        self._groups.pop((region, name), None)
         network = Network(self._account, region)
         return not found and network.delete_groups(names.instance_filter(name))
 

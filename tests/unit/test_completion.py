@@ -74,6 +74,10 @@ def bash(home: Path, line: str) -> list[str]:
         ("llmcloud accelerators h", ["h100", "h200"]),
         ("llmcloud accelerators H", ["H100", "H200"]),
         ("llmcloud accelerators --provider ", ["aws"]),
+        ("llmcloud instances ", ["create", "list", "delete", "ssh"]),
+        ("llmcloud instances create --accelerator l40s", ["l40s:1", "l40s:4", "l40s:8"]),
+        ("llmcloud instances create --type p4d.", ["p4d.24xlarge"]),
+        ("llmcloud instances list --provider ", ["aws"]),
     ],
 )
 def test_bash_is_offered_what_fits(home: Path, line: str, offered: list[str]) -> None:

@@ -82,6 +82,7 @@ def home(tmp_path: Path) -> Path:
         ("init",),
         ("submit", "--help"),
         ("watch", "-h"),
+        ("instances", "create", "--help"),
         ("accelerators",),
     ],
     ids=" ".join,
@@ -91,7 +92,7 @@ def test_help_and_lists_import_nothing_slow(home: Path, arguments: tuple[str, ..
     assert not modules & (SLOW | SLOW_MODULES)
 
 
-@pytest.mark.parametrize("words", ["", "sta", "status ", "status --", "init ", "submit "])
+@pytest.mark.parametrize("words", ["", "sta", "status ", "status --", "init ", "submit ", "instances "])
 def test_completion_imports_nothing_slow(home: Path, words: str) -> None:
     assert not completing(home, words) & (SLOW | SLOW_MODULES)
 

@@ -1,0 +1,226 @@
+"""Machines by themselves at AWS: where they go when there are none, and what may be missing."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.rig.computes import POLL_S
+from typer.testing import CliRunner
+
+from llmcloud.cli.app import app
+from llmcloud.core.home import Home
+from llmcloud.core.rent import Landlord, Tenancy
+from llmcloud.core.spec.models import JobSpec
+from llmcloud.providers.aws import instance_role, instances
+from llmcloud.providers.aws.compute import Aws
+from llmcloud.providers.aws.credentials import Account
+from llmcloud.runtime import status
+from llmcloud.runtime.errors import InvalidRequest, NoCapacity, PermissionDenied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.rig.emulators.catalog import Emulators
+
+    from llmcloud.core.instances import Instances
+
+REGIONS = ("us-east-1", "us-west-2")
+USER = "submitter"
+
+
+@pytest.fixture
+def tell(
+    emulators: Emulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """Give what changes the cloud, which is a new account."""
+    emulator = emulators.get("aws")
+    for name, value in {**emulator.environ, "LLMCLOUD_HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+
+    def told(call: str, **said: object) -> Any:
+        request = urllib.request.Request(f"{emulator.url}/_rig/{call}", json.dumps(said).encode())
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)
+
+    told("reset")
+    yield told
+    told("reset")
+
+
+@pytest.fixture
+def machines(tell: Callable[..., Any]) -> Instances:
+    return instances.make()
+
+
+def tenancy(tmp_path: Path, **more: Any) -> Tenancy:
+    document = {
+        "name": "box",
+        "provider": "aws",
+        "run": "true",
+        "region": list(REGIONS),
+        "resources": {"instance_type": "m7i.large", **more},
+        "limits": {"max_duration": "1h"},
+    }
+    compute = Aws(Home.from_env({"LLMCLOUD_HOME": str(tmp_path)}))
+    return Tenancy.plan(JobSpec.model_validate(document), compute, status.now())
+
+
+def landlord(machines: Instances) -> Landlord:
+    return Landlord(machines, wait=lambda _: time.sleep(POLL_S))
+
+
+def left(region: str) -> list[str]:
+    groups = Account().client_of("ec2", region).describe_security_groups()["SecurityGroups"]
+    return [each["GroupName"] for each in groups if each["GroupName"] != "default"]
+
+
+def roles() -> list[str]:
+    found = Account().client_of("iam").list_roles()["Roles"]
+    return [each["RoleName"] for each in found if each["RoleName"].startswith("llmcloud")]
+
+
+def deny(*actions: str) -> None:
+    statements = [
+        {"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": list(actions), "Resource": "*"},
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    Account().client_of("iam").put_user_policy(
+        UserName=USER, PolicyName="all", PolicyDocument=document
+    )
+
+
+def test_without_capacity_the_next_region_is_tried_and_nothing_stays_in_the_first(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    tell("shortages", code="InsufficientInstanceCapacity", region=REGIONS[0])
+    made = landlord(machines).create(tenancy(tmp_path))
+    assert made.region == REGIONS[1]
+    assert left(REGIONS[0]) == []
+
+
+def test_a_zone_without_capacity_is_followed_by_the_next(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    tell("shortages", code="InsufficientInstanceCapacity", zone="us-east-1a")
+    assert landlord(machines).create(tenancy(tmp_path)).zone == "us-east-1b"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("InsufficientInstanceCapacity", "None of the 2 offers"),
+        ("InvalidParameterCombination", "refused the request"),
+    ],
+)
+def test_where_there_is_none_nothing_is_left(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path, code: str, said: str
+) -> None:
+    tell("shortages", code=code)
+    with pytest.raises((NoCapacity, InvalidRequest), match=said):
+        landlord(machines).create(tenancy(tmp_path))
+    assert [left(region) for region in REGIONS] == [[], []]
+    assert roles() == []
+
+
+def test_a_new_role_that_ec2_does_not_know_yet_is_waited_for(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    tell("knobs", profile_refusals=3)
+    assert landlord(machines).create(tenancy(tmp_path)).region == REGIONS[0]
+
+
+def test_a_spot_machine_is_asked_for_once(
+    tell: Callable[..., Any],
+    machines: Instances,
+    tmp_path: Path,
+) -> None:
+    made = landlord(machines).create(tenancy(tmp_path, spot=True))
+    assert made.spot
+    (request,) = (
+        Account()
+        .client_of("ec2", made.region)
+        .describe_spot_instance_requests()["SpotInstanceRequests"]
+    )
+    assert (request["Type"], request["InstanceInterruptionBehavior"]) == ("one-time", "terminate")
+
+
+def test_who_may_make_no_role_is_told_what_to_have_run(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    """And once that was run, it is used."""
+    deny("iam:CreateRole")
+    tell("knobs", enforces_iam=True)
+    with pytest.raises(PermissionDenied) as raised:
+        landlord(machines).create(tenancy(tmp_path))
+    assert f"create-role --role-name {instance_role.SHARED}" in raised.value.fix
+    assert json.dumps(instance_role.policy()) in raised.value.fix
+    tell("knobs", enforces_iam=False)
+    iam = Account().client_of("iam")
+    name = instance_role.SHARED
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(instance_role.TRUST))
+    iam.create_instance_profile(InstanceProfileName=name)
+    iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
+    tell("knobs", enforces_iam=True)
+    assert landlord(instances.make()).create(tenancy(tmp_path)).name == "box"
+
+
+def test_the_printed_policy_is_all_that_is_needed(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    document = json.dumps(Aws(Home.from_env({"LLMCLOUD_HOME": str(tmp_path)})).policy())
+    Account().client_of("iam").put_user_policy(
+        UserName=USER, PolicyName="all", PolicyDocument=document
+    )
+    tell("knobs", enforces_iam=True)
+    at = landlord(machines)
+    ready = at.await_ready(at.create(tenancy(tmp_path)))
+    assert machines.is_reachable(ready)
+    at.delete("box", at.places("box"))
+    assert machines.look().instances == ()
+
+
+def test_a_region_that_may_not_be_looked_at_hides_no_other(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    made = landlord(machines).create(tenancy(tmp_path))
+    tell("faults", operation="DescribeInstances", code="UnauthorizedOperation", times=1)
+    seen = machines.look()
+    assert len(seen.failures) == 1
+    assert isinstance(seen.failures[0], PermissionDenied)
+    assert {each.id for each in seen.instances} <= {made.id}
+
+
+def test_jobs_machines_are_listed_only_when_asked_for(
+    tell: Callable[..., Any],
+    machines: Instances,
+) -> None:
+    ec2 = Account().client_of("ec2", REGIONS[0])
+    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
+    tags = [{"Key": "llmcloud:job", "Value": "a-222222"}, {"Key": "Name", "Value": "n"}]
+    ec2.run_instances(
+        ImageId=image,
+        InstanceType="m7i.large",
+        MinCount=1,
+        MaxCount=1,
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    assert machines.look().instances == ()
+    (found,) = machines.look(with_jobs=True).instances
+    assert (found.job, found.name) == ("a-222222", "n")
+    shown = CliRunner().invoke(app, ["instances", "list", "--all"])
+    assert "a-222222" in shown.stdout
+
+
+def test_nothing_is_spent_unasked(tell: Callable[..., Any], machines: Instances) -> None:
+    """Without a terminal and without --yes, the question is an error."""
+    words = ["instances", "create", "box", "--type", "m7i.large", "--region", REGIONS[0]]
+    done = CliRunner().invoke(app, words)
+    assert "--yes" in getattr(done.exception, "fix", "")
+    assert machines.look().instances == ()
+    assert left(REGIONS[0]) == []
