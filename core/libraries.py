@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = "obstore"
-# Of the oldest Linux that a cloud's images have (Ubuntu 22.04: glibc 2.35).
-TAGS = {"x86_64": "manylinux_2_28_x86_64", "arm64": "manylinux_2_28_aarch64"}
+TAGS = {"x86_64": "manylinux_2_17_x86_64", "arm64": "manylinux_2_17_aarch64"}  # of its wheels
 MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
-PYTHON = "3.10"  # the oldest that a node may have
+PYTHON = "3.11"  # the oldest that it runs on, and so a node
 
 
 def files(architecture: str) -> Iterator[tuple[str, bytes]]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.providers.aws.roles import Role, Roles
-from llmcloud.providers.aws.training_request import SUBNETS
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import NotFound, PermissionDenied
 from llmcloud.runtime.store import bucket_of, split_bucket

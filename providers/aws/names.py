@@ -18,6 +18,7 @@ JOB, STORE, EXPIRES = f"{TAG}job", f"{TAG}store", f"{TAG}expires"
 INSTANCE, CREATED, OWNER = f"{TAG}instance", f"{TAG}created", f"{TAG}owner"
 INSTANCE_PREFIX = f"{PREFIX}instance."  # no job's name has a dot
 NEVER = "never"
+SUBNETS = "LLMCLOUD_AWS_SUBNETS"  # the variable that names an account's own, for all machines
 EXPIRY_MARGIN_S = 900.0  # a job ends itself at its limit; its machine is ended a little later
 
 

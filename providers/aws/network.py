@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.runtime.errors import InvalidRequest, NoCapacity
 
 if TYPE_CHECKING:
@@ -48,20 +50,32 @@ class Network:
         self._account, self._region = account, region
 
     def subnets(self) -> dict[str, Subnet]:
-        """Return a default subnet a zone; InvalidRequest where there is none at all."""
-        with translated(f"{self._region}, default subnets"):
-            found = self._ec2.describe_subnets(Filters=DEFAULT)["Subnets"]
+        """Return a subnet a zone: of those that LLMCLOUD_AWS_SUBNETS names, else the default ones.
+
+        InvalidRequest where there is no default one, NoCapacity in regions that named ones are not
+        of.
+        """
+        named = [each for each in os.environ.get(SUBNETS, "").split(",") if each]
+        filters = [{"Name": "subnet-id", "Values": named}] if named else DEFAULT
+        with translated(f"{self._region}, subnets"):
+            found = self._ec2.describe_subnets(Filters=filters)["Subnets"]
+        if not found and named:
+            raise NoCapacity(f"{self._region} has none of {SUBNETS}.", where=self._region)
         if not found:
             raise InvalidRequest(
                 "The region has no default network.",
                 where=self._region,
-                fix=f"aws ec2 create-default-vpc --region {self._region}",
+                fix=f"aws ec2 create-default-vpc --region {self._region}, or set {SUBNETS}.",
             )
+        if len({each["VpcId"] for each in found}) > 1:
+            what = f"{SUBNETS} names subnets of several networks."
+            raise InvalidRequest(what, where=self._region, fix="Name those of one.")
+        chosen = sorted(found, key=lambda each: each["AvailableIpAddressCount"])
         return {
             each["AvailabilityZone"]: Subnet(
                 each["SubnetId"], each["AvailabilityZone"], each["VpcId"]
             )
-            for each in found
+            for each in chosen
         }
 
     def zones_of(self, instance_type: str) -> list[str]:

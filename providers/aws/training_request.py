@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.errors import Problem
 from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.machine_request import disk_gib
+from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import InvalidRequest
 from llmcloud.runtime.machines.sagemaker import CHANNEL, ML
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.models import JobSpec
 
 WORK, ENVIRONMENTS = ML / "llmcloud" / "work", ML / "llmcloud" / "environments"
-SUBNETS, SECURITY_GROUPS = "LLMCLOUD_AWS_SUBNETS", "LLMCLOUD_AWS_SECURITY_GROUPS"
+SECURITY_GROUPS = "LLMCLOUD_AWS_SECURITY_GROUPS"
 OWN_CHANNEL = "llmcloud"
 SERVICE = "sagemaker"  # the part of a job's prefix that the service writes
 CHANNELS = 20

@@ -7,8 +7,7 @@ RUNTIME=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
 MINUTES=75
 ARGUMENTS='--machine aws --store s3://llmcloud-123456789012-us-west-2 --job gpt2-k3m9pa --work /opt/llmcloud/work --environments /opt/llmcloud/environments --group llmcloud-gpt2-k3m9pa --expires-epoch 1795258805'
 set -euo pipefail
-export HOME=/root AWS_REGION=$REGION
-cd /opt && mkdir -p llmcloud && cd llmcloud
+export HOME=/root AWS_REGION=$REGION && mkdir -p /opt/llmcloud && cd /opt/llmcloud
 imds=http://169.254.169.254/latest token='' role=''
 config='import json,sys; k=json.load(sys.stdin); print(
 "user=\"%s:%s\"\nheader=\"x-amz-security-token: %s\"" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
@@ -25,6 +24,7 @@ s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"
 echo "$RUNTIME  node.pyz" | sha256sum -c -
 python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy python3-venv; }
 python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
+"$python" -c 'import sys; sys.exit("The image has a Python older than 3.11." * (sys.version_info < (3, 11)))'
 mkdir -p bin && ln -sf "$python" bin/python  # which plain images do not have
 export PATH=$(dirname "$python"):$PATH:$PWD/bin
 shutdown -c || true; [ -z "$MINUTES" ] || shutdown -h "+$MINUTES"

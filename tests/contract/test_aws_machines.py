@@ -1,0 +1,223 @@
+"""What EC2 machines are made of and where: network, disk, image, tags, and what is put close."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from tests.rig.aws.remote import Remote
+from tests.rig.computes import COMPUTES, ComputeRig
+
+from llmcloud.core.provider import Launch, Offer
+from llmcloud.providers.aws import machine_images
+from llmcloud.runtime.errors import InvalidRequest, NoCapacity, QuotaExceeded, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.rig.emulators.catalog import Emulators
+
+    from llmcloud.core.job import Job
+
+REGION = "us-east-1"
+TAGS = ("job", "attempt", "expires", "owner", "spec", "store")
+
+
+@pytest.fixture
+def remote(emulators: Emulators, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
+    cloud = emulators.get("aws")
+    for name, value in cloud.environ.items():
+        monkeypatch.setenv(name, value)
+    remote = Remote(cloud.url)
+    remote.post("reset")
+    remote.delete("requests")
+    yield remote
+    remote.post("reset")
+
+
+@pytest.fixture
+def rig(remote: Remote, tmp_path: Path) -> Iterator[ComputeRig]:
+    yield from COMPUTES["aws"].opened(tmp_path)
+
+
+@pytest.fixture
+def ec2(remote: Remote) -> Any:
+    return boto3.client("ec2", REGION)
+
+
+def instances(ec2: Any, job: Job) -> list[dict[str, Any]]:
+    found = ec2.describe_instances(Filters=[{"Name": "tag:llmcloud:job", "Values": [job.id]}])
+    return [each for reservation in found["Reservations"] for each in reservation["Instances"]]
+
+
+def launched(rig: ComputeRig, text: str) -> Job:
+    job = rig.staged(f"run: 'true'\n{text}")
+    rig.launch(job)
+    return job
+
+
+def test_everything_bears_the_jobs_tags_and_labels(rig: ComputeRig, ec2: Any) -> None:
+    job = launched(rig, "labels: {team: nlp}\nlimits: {max_duration: 1h}\n")
+    (instance,) = instances(ec2, job)
+    volume = instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
+    interface = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
+    group = instance["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
+    role = boto3.client("iam").get_role(RoleName=f"llmcloud-{job.id}")["Role"]
+    tagged = {
+        "instance": instance["Tags"],
+        "volume": ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]["Tags"],
+        "interface": ec2.describe_network_interfaces(NetworkInterfaceIds=[interface])[
+            "NetworkInterfaces"
+        ][0]["TagSet"],
+        "group": ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["Tags"],
+        "role": role["Tags"],
+    }
+    for kind, tags in tagged.items():
+        found = {each["Key"]: each["Value"] for each in tags}
+        assert found["Name"] == f"llmcloud-{job.id}", kind
+        assert found["team"] == "nlp", kind
+        assert all(found[f"llmcloud:{name}"] for name in TAGS), kind
+        assert found["llmcloud:store"] == rig.store.url, kind
+
+
+def test_a_machine_is_closed_and_ends_with_its_node(rig: ComputeRig, ec2: Any) -> None:
+    """No key pair, no way in, tokens for the metadata, an encrypted disk that goes with it."""
+    (instance,) = instances(ec2, job := launched(rig, "resources: {disk: 77GB}\n"))
+    assert "KeyName" not in instance
+    assert instance["MetadataOptions"]["HttpTokens"] == "required"
+    group = instance["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
+    (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    (rule,) = found["IpPermissions"]
+    assert [pair["GroupId"] for pair in rule["UserIdGroupPairs"]] == [group]
+    assert rule["IpRanges"] == []
+    disk = instance["BlockDeviceMappings"][0]["Ebs"]
+    assert disk["DeleteOnTermination"]
+    (volume,) = ec2.describe_volumes(VolumeIds=[disk["VolumeId"]])["Volumes"]
+    assert (volume["VolumeType"], volume["Encrypted"], volume["Size"]) == ("gp3", True, 72)
+    behaviour = ec2.describe_instance_attribute(
+        InstanceId=instance["InstanceId"], Attribute="instanceInitiatedShutdownBehavior"
+    )
+    assert behaviour["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+    assert job.id in instance["IamInstanceProfile"]["Arn"]
+
+
+def test_several_nodes_with_efa_are_put_close_and_may_talk(
+    rig: ComputeRig, remote: Remote, ec2: Any
+) -> None:
+    job = launched(rig, "resources: {instance_type: p4d.24xlarge, nodes: 2}\n")
+    found = instances(ec2, job)
+    assert {each["Placement"]["GroupName"] for each in found} == {f"llmcloud-{job.id}"}
+    (asked,) = (e["params"] for e in remote.get("requests") if e["operation"] == "RunInstances")
+    assert asked["NetworkInterfaces"][0]["InterfaceType"] == "efa"  # which moto forgets
+    group = found[0]["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
+    (rules,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
+    out = [p["GroupId"] for rule in rules["IpPermissionsEgress"] for p in rule["UserIdGroupPairs"]]
+    assert out == [group]
+
+
+def test_one_node_is_put_anywhere(rig: ComputeRig, ec2: Any) -> None:
+    (instance,) = instances(ec2, launched(rig, "resources: {instance_type: p4d.24xlarge}\n"))
+    assert not instance["Placement"]["GroupName"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ("", "ubuntu-noble-24.04"),
+        ("image: pytorch", "PyTorch"),
+        ("accelerator: 'A10G:1'", "Base OSS Nvidia"),
+        ("accelerator: 'Trainium:1'", "Neuron"),
+    ],
+)
+def test_the_image_suits_the_machine(rig: ComputeRig, ec2: Any, asked: str, name: str) -> None:
+    (instance,) = instances(ec2, launched(rig, f"resources: {{{asked}}}\n"))
+    (image,) = ec2.describe_images(ImageIds=[instance["ImageId"]])["Images"]
+    assert name in image["Name"]
+
+
+def test_the_image_is_of_the_machines_architecture() -> None:
+    offer = Offer("aws", "vm", REGION, "m7g.large", 2, 1 << 33, 0.1, architecture="arm64")
+    assert "/arm64/" in machine_images.wanted(None, offer)
+    assert "/arm64/" in machine_images.wanted("pytorch", offer)
+
+
+def test_an_image_that_there_is_not_is_told_before_anything_is_launched(
+    rig: ComputeRig, ec2: Any
+) -> None:
+    job = rig.staged("run: x\nresources: {image: ami-00000000000000000}\n")
+    with pytest.raises(InvalidRequest, match="ami-0000") as raised:
+        rig.launch(job)
+    assert "image" in raised.value.where
+    assert instances(ec2, job) == []
+
+
+class TestNamedSubnets:
+    def test_machines_are_put_there(
+        self, rig: ComputeRig, ec2: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        zone = f"{REGION}c"
+        made = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24", AvailabilityZone=zone)
+        subnet = made["Subnet"]["SubnetId"]
+        monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", subnet)
+        (instance,) = instances(ec2, launched(rig, ""))
+        assert instance["SubnetId"] == subnet
+        assert instance["VpcId"] == vpc
+
+    def test_a_region_that_has_none_of_them_is_passed_over(
+        self, rig: ComputeRig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", "subnet-00000000000000000")
+        job = rig.staged()
+        with pytest.raises(NoCapacity, match="LLMCLOUD_AWS_SUBNETS"):
+            rig.compute.zones(job, job.offers[0])
+
+    def test_those_of_two_networks_are_refused(
+        self, rig: ComputeRig, ec2: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        subnets = []
+        for number in (8, 9):
+            vpc = ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"]
+            made = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.{number}.1.0/24")
+            subnets.append(made["Subnet"]["SubnetId"])
+        monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", ",".join(subnets))
+        job = rig.staged()
+        with pytest.raises(InvalidRequest, match="several networks"):
+            rig.compute.zones(job, job.offers[0])
+
+
+def ask(rig: ComputeRig, job: Job) -> None:
+    offer = job.offers[0]
+    rig.compute.launch(Launch(job, offer, 1, f"{REGION}a", at=job.created_at))
+
+
+def test_a_role_that_is_not_known_everywhere_is_asked_for_again(
+    rig: ComputeRig, remote: Remote, ec2: Any
+) -> None:
+    remote.post("knobs", profile_refusals=1)
+    job = rig.staged()
+    with pytest.raises(Unavailable, match="role"):
+        ask(rig, job)
+    ask(rig, job)
+    assert len(instances(ec2, job)) == 1
+
+
+def test_the_same_launch_in_the_same_zone_makes_machines_once(rig: ComputeRig, ec2: Any) -> None:
+    job = rig.staged()
+    ask(rig, job)
+    ask(rig, job)
+    assert len(instances(ec2, job)) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [("InsufficientInstanceCapacity", NoCapacity), ("VcpuLimitExceeded", QuotaExceeded)],
+)
+def test_what_there_is_none_of_may_be_elsewhere(
+    rig: ComputeRig, remote: Remote, code: str, kind: type[Exception]
+) -> None:
+    remote.post("faults", service="ec2", operation="RunInstances", code=code)
+    with pytest.raises(kind):
+        ask(rig, rig.staged())
