@@ -40,7 +40,7 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, add_completion=Fa
 NamesArgument = Annotated[
     list[str], typer.Argument(metavar="NAME...", help="Which.", show_default=False)
 ]
-HEADS = ["NAME", "TYPE", "ACCELERATOR", "REGION", "STATE", "AGE", "EXPIRES", "COST"]
+HEADS = ["NAME", "TYPE", "ACCELERATOR", "ZONE", "STATE", "AGE", "EXPIRES", "COST"]
 
 
 @app.command()

@@ -206,9 +206,9 @@ class Landlord:
                     where=f"{instance.region}, {instance.id}",
                     fix=f"llmcloud instances delete {instance.name} removes what is left of it.",
                 )
-            if self.clock() > deadline:
+            if self.clock() > deadline or now.state is InstanceState.STOPPED:
                 raise Unavailable(
-                    f"{instance.name} does not come up.",
+                    f"{instance.name} is {now.state.value} and does not come up.",
                     where=f"{instance.region}, {instance.id}",
                     fix=f"It costs: llmcloud instances delete {instance.name}",
                 )

@@ -105,8 +105,9 @@ class AwsInstances(Instances):
         from botocore.exceptions import ClientError
 
         region, name = _region(ask.offer), ask.spec.name
-        if found := instance_view.of_name(self._account, region, name):
-            return found[0]
+        for found in instance_view.of_name(self._account, region, name):
+            if found.is_there:
+                return found
         where = self._prepare(ask)
         asked = instance_request.run_instances(ask, where)
         asked["UserData"] = where.user_data  # of this one request the SDK encodes it itself

@@ -1,4 +1,6 @@
 # Whatever runs then: the machine is gone, as shutting down terminates it. A reboot changes nothing.
+end=$(date -u -d "$EXPIRES" +%s)
+[ "$(date +%s)" -lt "$end" ] || shutdown -h now
 if [ -d /run/systemd/system ]; then
   printf '%s\n' '[Service]' 'Type=oneshot' 'ExecStart=/usr/bin/systemctl poweroff' \
     >/etc/systemd/system/llmcloud-expiry.service
@@ -6,6 +8,5 @@ if [ -d /run/systemd/system ]; then
     'WantedBy=timers.target' >/etc/systemd/system/llmcloud-expiry.timer
   systemctl daemon-reload && systemctl enable --now llmcloud-expiry.timer
 else
-  end=$(date -u -d "$EXPIRES" +%s)
   (while [ "$(date +%s)" -lt "$end" ]; do sleep 1; done; shutdown -h now) >/dev/null 2>&1 </dev/null &
 fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ from llmcloud.cli.app import app
 from llmcloud.core.home import Home
 from llmcloud.core.rent import Landlord, Tenancy
 from llmcloud.core.spec.models import JobSpec
-from llmcloud.providers.aws import instance_role, instances
+from llmcloud.providers.aws import instance_role, instances, names, sessions
 from llmcloud.providers.aws.compute import Aws
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.runtime import status
-from llmcloud.runtime.errors import InvalidRequest, NoCapacity, PermissionDenied
+from llmcloud.runtime.errors import InvalidRequest, NoCapacity, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,6 +94,35 @@ def deny(*actions: str) -> None:
     Account().client_of("iam").put_user_policy(
         UserName=USER, PolicyName="all", PolicyDocument=document
     )
+
+
+def test_nothing_is_open_and_all_is_as_it_should_be(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+) -> None:
+    made = landlord(machines).create(tenancy(tmp_path))
+    ec2, iam = Account().client_of("ec2", made.region), Account().client_of("iam")
+    (reservation,) = ec2.describe_instances(InstanceIds=[made.id])["Reservations"]
+    (instance,) = reservation["Instances"]
+    assert "KeyName" not in instance
+    assert instance["MetadataOptions"]["HttpTokens"] == "required"
+    asked = ec2.describe_instance_attribute(
+        InstanceId=made.id, Attribute="instanceInitiatedShutdownBehavior"
+    )
+    assert asked["InstanceInitiatedShutdownBehavior"]["Value"] == "terminate"
+    (group,) = instance["NetworkInterfaces"][0]["Groups"]
+    (found,) = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"]
+    assert found["IpPermissions"] == []
+    (volume,) = ec2.describe_volumes()["Volumes"]
+    assert (volume["Encrypted"], volume["VolumeType"]) == (True, "gp3")
+    profile = instance["IamInstanceProfile"]["Arn"].rpartition("/")[2]
+    policy = iam.get_role_policy(RoleName=profile, PolicyName=instance_role.POLICY)
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert {each.partition(":")[0] for each in statement["Action"]} == {"ssm", "ssmmessages"}
+    for tagged in (instance, volume, found):
+        tags = names.as_dict(tagged["Tags"])
+        assert tags[names.INSTANCE] == "box"
+        assert tags[names.OWNER] == f"arn:aws:iam::123456789012:user/{USER}"
+        assert tags[names.EXPIRES] > tags[names.CREATED]
 
 
 def test_without_capacity_the_next_region_is_tried_and_nothing_stays_in_the_first(
@@ -183,6 +213,24 @@ def test_the_printed_policy_is_all_that_is_needed(
     assert machines.is_reachable(ready)
     at.delete("box", at.places("box"))
     assert machines.look().instances == ()
+
+
+def test_a_machine_whose_agent_does_not_report_is_not_reached(
+    tell: Callable[..., Any], machines: Instances, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the error says when it will be."""
+    plugin = tmp_path / sessions.PLUGIN
+    plugin.write_text("#!/bin/sh\necho 1.2.707.0\n")
+    plugin.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    at = landlord(machines)
+    ready = at.await_ready(at.create(tenancy(tmp_path)))
+    Account().client_of("iam").delete_role_policy(
+        RoleName=names.of_instance("box"), PolicyName=instance_role.POLICY
+    )
+    assert machines.is_reachable(ready) is False
+    with pytest.raises(Unavailable, match="does not reach box"):
+        machines.connect(ready, "true")
 
 
 def test_a_region_that_may_not_be_looked_at_hides_no_other(

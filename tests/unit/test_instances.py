@@ -23,6 +23,7 @@ from llmcloud.core.instances import Ask, Instance, InstanceState
 from llmcloud.core.provider import Offer
 from llmcloud.core.rent import Landlord
 from llmcloud.providers.aws import instance_request, names, sessions
+from llmcloud.providers.aws.credentials import Account
 from llmcloud.runtime import status
 from llmcloud.runtime.errors import Unavailable
 
@@ -33,6 +34,7 @@ NOTHING = Options("", "", "", "", "", "", False, (), "8h", ())
 GPU = replace(NOTHING, accelerator="A100:8")
 OFFER = Offer("aws", "vm", "us-east-1", "p4d.24xlarge", 96, 1 << 40, 21.9, "A100", 8)
 AT = "2026-11-22T10:00:00.000Z"
+BOX = Instance("box", "i-1", "aws", "r", "ra", "t", InstanceState.STARTING, status.epoch_s(AT))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +169,22 @@ def _feed(write: int, pieces: list[bytes]) -> None:
     os.close(write)
 
 
+@pytest.mark.parametrize("version", ["", "1.2.54.0", "1.2.497.0"])
+def test_without_a_plugin_that_is_new_enough_it_is_said_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """Older ones are given the session's token for everyone on this machine to see."""
+    if version:
+        plugin = tmp_path / sessions.PLUGIN
+        plugin.write_text(f"#!/bin/sh\necho {version}\n")
+        plugin.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=sessions.PLUGIN) as raised:
+        sessions.connect(Account(), BOX, "true")
+    assert version in raised.value.what
+    assert "dpkg -i" in raised.value.fix
+
+
 class _Clock:
     """Time that passes only by waiting."""
 
@@ -190,10 +208,9 @@ class _Silent:
         return False
 
 
-BOX = Instance("box", "i-1", "aws", "r", "ra", "t", InstanceState.STARTING, status.epoch_s(AT))
-
-
-@pytest.mark.parametrize("state", [InstanceState.STARTING, InstanceState.ENDED])
+@pytest.mark.parametrize(
+    "state", [each for each in InstanceState if each is not InstanceState.RUNNING]
+)
 def test_a_machine_that_does_not_come_up_is_an_error_that_says_what_ends_it(
     state: InstanceState,
 ) -> None:

@@ -67,6 +67,10 @@ def test_a_machine_is_made_listed_used_and_ended(with_plugin: Submitter) -> None
     address = instance["PrivateIpAddress"].replace(".", "-")
     assert (said.code, said.out) == (0, f"ip-{address}\ntwo\n")
 
+    shell = with_plugin.cli("instances", "ssh", "box")  # which ends with its stdin
+    assert shell.code == 0
+    assert "Starting session with SessionId" in shell.out
+
     delete(with_plugin, "box")
     assert with_plugin.left() == {}
     assert with_plugin.cli("instances", "list", "--json").document == []
@@ -82,49 +86,6 @@ def test_a_command_ends_as_it_does_there(with_plugin: Submitter) -> None:
     quoted = with_plugin.cli("instances", "ssh", "box", "echo \"it's\" '$HOME'")
     assert quoted.out == "it's $HOME\n"
     delete(with_plugin, "box")
-
-
-def test_without_the_plugin_it_is_said_how_to_install_it(tenant: Submitter) -> None:
-    create(tenant, "box")
-    done = tenant.cli("instances", "ssh", "box", "true")
-    assert done.code == 2
-    assert "session-manager-plugin" in done.err
-    assert "dpkg -i" in done.err
-    delete(tenant, "box")
-
-
-def test_nothing_is_open_and_all_is_as_it_should_be(tenant: Submitter) -> None:
-    create(tenant, "box")
-    (instance,) = tenant.instances()
-    ec2, iam = tenant.client("ec2"), tenant.client("iam")
-    assert "KeyName" not in instance
-    assert instance["MetadataOptions"]["HttpTokens"] == "required"
-    (group,) = instance["NetworkInterfaces"][0]["Groups"]
-    found = ec2.describe_security_groups(GroupIds=[group["GroupId"]])["SecurityGroups"][0]
-    assert found["IpPermissions"] == []
-    (volume,) = ec2.describe_volumes()["Volumes"]
-    assert (volume["Encrypted"], volume["VolumeType"]) == (True, "gp3")
-    profile = instance["IamInstanceProfile"]["Arn"].rpartition("/")[2]
-    policy = iam.get_role_policy(RoleName=profile, PolicyName="llmcloud-instance")
-    (statement,) = policy["PolicyDocument"]["Statement"]
-    assert {each.partition(":")[0] for each in statement["Action"]} == {"ssm", "ssmmessages"}
-    tags = {each["Key"]: each["Value"] for each in instance["Tags"]}
-    assert tags["llmcloud:instance"] == "box"
-    assert tags["llmcloud:owner"].startswith("arn:aws:")
-    assert tags["llmcloud:expires"] > tags["llmcloud:created"]
-    delete(tenant, "box")
-
-
-def test_the_same_create_again_finds_the_machine(tenant: Submitter) -> None:
-    first = create(tenant, "box")
-    assert create(tenant, "box")["id"] == first["id"]
-    other = tenant.cli("instances", "create", "box", "--type", "m7i.xlarge", "--yes")
-    assert other.code == 6
-    assert "m7i.large" in other.err
-    delete(tenant, "box")
-    again = create(tenant, "box")
-    assert again["id"] != first["id"]
-    delete(tenant, "box")
 
 
 def test_at_its_time_a_machine_ends_by_itself(tenant: Submitter) -> None:
@@ -159,5 +120,19 @@ def test_a_create_that_was_killed_and_again_make_one_machine(
     faults.release(held, "drop")
     create(tenant, "box")
     assert len(tenant.instances()) == 1
+    delete(tenant, "box")
+    assert tenant.left() == {}
+
+
+def test_an_interrupted_create_says_what_may_be_there(tenant: Submitter) -> None:
+    tenant.control("faults", operation="RunInstances", hold=True, after=True)
+    child = tenant.start("instances", "create", "box", *MACHINE, "--yes")
+    faults = tenant.rig.cloud.faults
+    (held,) = eventually(lambda: faults.await_held(1), "RunInstances is held")
+    tenant.send(child, signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert b"llmcloud instances delete box --yes" in err
+    faults.release(held, "drop")
     delete(tenant, "box")
     assert tenant.left() == {}

@@ -24,8 +24,8 @@ def main():
     assert operation == "StartSession"
     assert "Target" in json.loads(asked)
     assert region in endpoint
-    threading.Thread(target=until_stdin_ends, daemon=True).start()
     say(f"\nStarting session with SessionId: {session['SessionId']}\n".encode())
+    threading.Thread(target=until_stdin_ends, daemon=True).start()
     is_over = False
     while not is_over:
         body = json.dumps({"token": session["TokenValue"]}).encode()
