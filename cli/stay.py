@@ -13,6 +13,7 @@ from llmcloud.core.errors import JobCancelled, JobFailed
 from llmcloud.core.follow import Ending, follow
 from llmcloud.core.logs import LogReader
 from llmcloud.runtime import layout
+from llmcloud.runtime.errors import CredentialsError, Throttled, Unavailable
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
         show.finish()
         output.say("\n" + how_to_come_back(opened.id))
         sys.exit(130)
+    except (CredentialsError, Throttled, Unavailable):  # of ours: the job needs none of them
+        show.finish()
+        output.say(how_to_come_back(opened.id))
+        raise
     opened.tidy_up()
     if ending.status:
         if as_json:

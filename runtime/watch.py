@@ -103,6 +103,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def __enter__(self) -> Watch:
+        self.look()  # before anything is begun that may not be wanted any more
         self._thread.start()
         return self
 

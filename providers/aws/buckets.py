@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 PAGE = 1000
 AT_ONCE = 16  # buckets that are asked about at the same time
+TRIES = 4  # of requests that, made twice, do the same as once
 
 
 def make() -> Buckets:
@@ -116,10 +117,10 @@ class S3Buckets(Buckets):
 
     @property
     def _client(self) -> Any:
-        return self._account.client(self._account.region)
+        return self._account.client(self._account.region, TRIES)
 
     def _settings(self, name: str, region: str) -> Settings:
-        return Settings(self._account.client(region), name, is_aws=not self._account.endpoint)
+        return Settings(self._account.client(region, TRIES), name, is_aws=not self._account.endpoint)
 
     def _make(self, name: str) -> None:
         """Create a bucket if it is absent; one that is there stays as it is, whoever made it."""
@@ -160,7 +161,7 @@ class S3Buckets(Buckets):
         options = {"CreateBucketConfiguration": place} if place else {}
         with translated(f"s3://{name}"):
             try:
-                self._account.client(region).create_bucket(Bucket=name, **options)
+                self._account.client(region, TRIES).create_bucket(Bucket=name, **options)
             except ClientError as error:
                 if code_of(error) != "BucketAlreadyOwnedByYou":
                     raise

@@ -113,26 +113,27 @@ class Account:
 
         return provide
 
-    def client(self, region: str) -> Any:
-        """Return the SDK's client of S3 in a region, which tries nothing again by itself."""
+    def client(self, region: str, tries: int = 1) -> Any:
+        """Return the SDK's client of S3 in a region; but for `tries`, it tries nothing again."""
         from botocore.config import Config
 
         with self._lock, translated("AWS"):  # making one is not thread-safe, using it is
-            if region not in self._clients:
+            key = f"{region} {tries}"
+            if key not in self._clients:
                 settings = Config(
                     max_pool_connections=CONNECTIONS,
                     connect_timeout=SEND_S if self.endpoint.startswith("http:") else CONNECT_S,
                     read_timeout=READ_S,
                     tcp_keepalive=True,
-                    retries={"total_max_attempts": 1},
+                    retries={"mode": "standard", "total_max_attempts": tries},
                     request_checksum_calculation="when_required",
                     response_checksum_validation="when_required",
                     s3={"payload_signing_enabled": False},
                 )
-                self._clients[region] = self._session.create_client(
+                self._clients[key] = self._session.create_client(
                     "s3", region, endpoint_url=self.endpoint or None, config=settings
                 )
-            return self._clients[region]
+            return self._clients[key]
 
     def client_of(self, service: str, region: str = "") -> Any:
         """Return the SDK's client of another service, which tries again what was not answered.

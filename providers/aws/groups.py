@@ -50,11 +50,7 @@ class Groups:
                 raise
             name = group["AutoScalingGroupName"]
             found = self._find(name)
-            if (
-                found is None
-                or found.get("LaunchTemplate", {}).get("LaunchTemplateName")
-                != group["LaunchTemplate"]["LaunchTemplateName"]
-            ):
+            if found is None or _template(found) != _template(group):
                 self._delete(name, found)
                 raise Unavailable("An earlier group is still there.", where=name) from error
 
@@ -73,10 +69,8 @@ class Groups:
             )["Activities"]
         if said and said[0]["StatusCode"] == FAILED:
             self._raise(said[0].get("StatusMessage", ""))
-        if not found["Instances"]:
-            return []
         ranks = range(found["DesiredCapacity"])
-        return [Machine(rank, name, MachineState.STARTING) for rank in ranks]
+        return [Machine(rank, name, MachineState.COMING) for rank in ranks]
 
     def delete(self, job: str) -> bool:
         """Delete a job's group with its machines, and its templates; True once it is gone."""
@@ -113,3 +107,9 @@ class Groups:
         if code:
             refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
             raise failure(refusal, f"{self._region}, spot")
+
+
+def _template(group: dict[str, Any]) -> str:
+    """Return the name of what a group's machines are made after."""
+    policy = group.get("MixedInstancesPolicy", {}).get("LaunchTemplate", {})
+    return str(policy.get("LaunchTemplateSpecification", {}).get("LaunchTemplateName"))

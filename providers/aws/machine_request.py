@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 DISK_GIB, ACCELERATED_DISK_GIB = 30, 150
+# Of a group whose template says so itself, the refusals would be told in words, without codes.
+ONLY_SPOT = {
+    "OnDemandBaseCapacity": 0,
+    "OnDemandPercentageAboveBaseCapacity": 0,
+    "SpotAllocationStrategy": "price-capacity-optimized",
+}
 TAGGED = ("instance", "volume", "network-interface")
 
 
@@ -53,10 +59,6 @@ def spot_template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]
     data = template(launch.offer, spec, where)
     for interface in data["NetworkInterfaces"]:
         del interface["SubnetId"]  # the group says where
-    data["InstanceMarketOptions"] = {
-        "MarketType": "spot",
-        "SpotOptions": {"SpotInstanceType": "one-time"},
-    }
     data["TagSpecifications"].append(tagged("spot-instances-request", where.tags))
     return {
         "LaunchTemplateName": template_name(launch),
@@ -71,7 +73,15 @@ def group_request(launch: Launch, where: Where) -> dict[str, Any]:
     nodes, name = launch.job.task.nodes, names.of_job(launch.job.id)
     return {
         "AutoScalingGroupName": name,
-        "LaunchTemplate": {"LaunchTemplateName": template_name(launch), "Version": "1"},
+        "MixedInstancesPolicy": {
+            "LaunchTemplate": {
+                "LaunchTemplateSpecification": {
+                    "LaunchTemplateName": template_name(launch),
+                    "Version": "1",
+                }
+            },
+            "InstancesDistribution": ONLY_SPOT,
+        },
         "MinSize": 0,  # so that machines that are done can leave
         "MaxSize": nodes,
         "DesiredCapacity": nodes,

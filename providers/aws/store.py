@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmcloud.core.buckets import BucketWish
-from llmcloud.providers.aws.buckets import S3Buckets
+from llmcloud.providers.aws.buckets import TRIES, S3Buckets
 from llmcloud.providers.aws.errors import translated
 from llmcloud.runtime.errors import Conflict, NotFound, PermissionDenied
 
@@ -52,5 +52,5 @@ def region(account: Account, url: str) -> str:
 
 def _expect_ours(account: Account, name: str, owner: str) -> None:
     with translated(f"s3://{name}"):
-        client = account.client(account.region)
+        client = account.client(account.region, TRIES)
         client.head_bucket(Bucket=name, ExpectedBucketOwner=owner)

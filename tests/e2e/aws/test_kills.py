@@ -35,6 +35,7 @@ LAUNCHES = "RunInstances"
 OF_SPOT = ("LaunchTemplate", "AutoScalingGroup")
 HELD_POLL_S = 0.5
 RUNTIME = ".pyz"
+FRESH = ("eu-north-1", "eu-central-1", "ap-south-1", "ca-central-1", "us-east-2", "eu-west-1")
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,29 @@ def test_a_submit_killed_at_any_request_and_done_again_is_one_job(
         assert submitter.log(job).count("ran once") == 1, job
         assert len(_machines_of(submitter, job)) == 1, job
     _collect(submitter)
+
+
+def test_a_submit_killed_while_it_makes_the_store_goes_on(submitter: Submitter) -> None:
+    """Each time in another region, which has no bucket yet."""
+    regions = iter(FRESH)
+    since = _count(submitter)
+    jobs = [submitter.submit(submitter.job("whole", "true"), "--set", f"region={next(regions)}")]
+    own = submitter.rig.cloud.faults.journal[since:]
+    made = [
+        Boundary(0, True, "s3", each["operation"])
+        for each in own
+        if each["service"] == "s3" and not each["key"] and not each["operation"].startswith(READS)
+    ]
+    assert made[0].operation == "CreateBucket"
+    for boundary, region in zip(made, regions, strict=False):
+        path = submitter.job(f"k{uuid.uuid4().hex[:4]}", "true")
+        child = submitter.start("submit", path, "--detach", "--set", f"region={region}")
+        assert _killed_at(submitter, child, boundary), boundary
+        submitter.rig.cloud.faults.clear()
+        jobs.append(submitter.submit(path, "--set", f"region={region}"))
+    for job in jobs:
+        assert submitter.cli("wait", job).code == 0
+    assert submitter.left() == {}
 
 
 @MARKETS

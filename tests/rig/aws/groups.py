@@ -88,6 +88,9 @@ class Groups:
             return True
         assert refusal
         message = f"{refusal.message} Launching EC2 instance failed."
+        if group.mixed:
+            kind = "Spot" if is_spot else "On-Demand"
+            message = f"Could not launch {kind} Instances. {refusal.code} - {message}"
         group.note("Launching a new EC2 instance", "an instance was wanted", "Failed", message)
         return False
 
