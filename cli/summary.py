@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.cli import output, render
 from llmcloud.core import job as jobs
+from llmcloud.core.provider import MachineState
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "step": _step(latest),
         "latest": "  ".join(_values(latest)),
         "nodes": _nodes(view, task) if task.nodes > 1 or not now.state.is_final else "",
+        "waits": _coming(view),
         "cost": _cost(jobs.cost_usd(view, at_s)),
         "exit": "" if now.exit_code is None else str(now.exit_code),
         "error": error and output.paint(error, output.RED, sys.stdout),
@@ -46,6 +48,14 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         if value:
             lines.append(output.paint(f"{key:8}", output.DIM, sys.stdout) + value)
     return "\n".join(lines)
+
+
+def _coming(view: View) -> str:
+    """Say that machines are to come, and what the provider says of it."""
+    coming = [each for each in view.machines if each.state is MachineState.COMING]
+    said = next((each.detail for each in coming if each.detail), "")
+    noun = "machine" if len(coming) == 1 else "machines"
+    return render.one_line(f"for {len(coming)} {noun}. {said}".rstrip()) if coming else ""
 
 
 def list_table(rows: Sequence[Sequence[str]]) -> str:

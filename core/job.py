@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import json
@@ -229,11 +228,15 @@ def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Stat
 
 def _machines(compute: Compute, job: Job, found: Status) -> list[Machine]:
     """Return what the provider says of a job's machines; nothing before any were asked for."""
+    from llmcloud.core.provider import Machine, MachineState
+
     if not found.launch:
         return []
-    with contextlib.suppress(NoCapacity, QuotaExceeded):  # who launches hears of it
+    try:
         return compute.describe(place_of(job, found))
-    return []
+    except (NoCapacity, QuotaExceeded) as refusal:  # for now: what brings machines tries again
+        coming, said = MachineState.COMING, str(refusal)
+        return [Machine(rank, job.id, coming, said) for rank in range(job.task.nodes)]
 
 
 def _status(store: ObjectStore, job_id: str) -> Status:
@@ -251,7 +254,7 @@ def _is_lost(store: ObjectStore, found: Status, machines: list[Machine]) -> bool
 
 def _never_began(store: ObjectStore, found: Status, machines: list[Machine]) -> bool:
     """Tell whether the machines there are had their time to boot, and no node was heard of."""
-    there = [machine for machine in machines if not machine.is_gone]
+    there = [machine for machine in machines if machine.is_there]
     if not there or found.state is not State.PROVISIONING:
         return False
     booted_s = time.time() - BOOT_S

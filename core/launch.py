@@ -172,7 +172,7 @@ class Launcher:
 
     def _await_machines(self, launch: Launch) -> None:
         deadline = self.clock() + MACHINES_TIMEOUT_S
-        while all(each.is_gone for each in self.compute.describe(launch.place)):
+        while not any(each.is_there for each in self.compute.describe(launch.place)):
             if self.clock() > deadline:
                 where = f"{launch.zone or launch.offer.region}, {launch.offer.instance_type}"
                 raise NoCapacity(f"No machine came in {MACHINES_TIMEOUT_S:g} s.", where=where)

@@ -81,8 +81,12 @@ class Launch:
 
 
 class MachineState(StrEnum):
-    """What a provider says of a machine; UNKNOWN is no reason to act."""
+    """What a provider says of a machine; UNKNOWN is no reason to act.
 
+    COMING is promised: the provider makes one, or replaces one, as soon as it can.
+    """
+
+    COMING = "coming"
     STARTING = "starting"
     RUNNING = "running"
     GONE = "gone"
@@ -101,6 +105,11 @@ class Machine:
     state: MachineState
     detail: str = ""
     since: str | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Tell whether the provider says that there is such a machine now."""
+        return self.state not in {MachineState.COMING, MachineState.GONE}
 
     @property
     def is_gone(self) -> bool:

@@ -13,7 +13,7 @@ from llmcloud.core import job as jobs
 from llmcloud.core.job import View
 from llmcloud.core.provider import Compute, Machine, MachineState
 from llmcloud.runtime import heartbeat, layout, status
-from llmcloud.runtime.errors import Unreadable
+from llmcloud.runtime.errors import NoCapacity, Unreadable
 from llmcloud.runtime.heartbeat import Heartbeat, Phase
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import FileStore
@@ -112,3 +112,20 @@ def test_a_heartbeat_that_a_crash_cut_off_keeps_no_job_from_being_lost(store: Fi
     store.put(key, b"")
     set_time(store, key, 60)
     assert ended_at(store) == at(60)
+
+
+class Short:
+    """A provider that has no machines for now, and goes on trying."""
+
+    def describe(self, _: Place) -> list[Machine]:
+        raise NoCapacity("Nothing here.")
+
+
+def test_a_job_whose_machines_are_to_come_is_not_lost_however_long_it_takes(
+    store: FileStore,
+) -> None:
+    set_time(store, layout.status(JOB), -1_000_000)
+    view = jobs.observe(store, JOB, cast("Compute", Short()))
+    assert view.status.state is State.RUNNING
+    assert [each.state for each in view.machines] == [MachineState.COMING]
+    assert view.machines[0].detail == "Nothing here."

@@ -137,6 +137,39 @@ def test_a_machine_that_is_taken_back_is_replaced_and_goes_on(submitter: Submitt
     assert submitter.left() == {}
 
 
+def test_a_job_waits_for_machines_that_there_are_none_of_now(submitter: Submitter) -> None:
+    """Its group goes on trying: whoever looks meanwhile must not take the job for lost."""
+    path = submitter.job(
+        "waits",
+        f"{PYTHON} counts.py 40",
+        f"{CHECKPOINTS}resources: {{spot: true}}\n",
+        counts__py=COUNTS,
+    )
+    job = submitter.submit(path)
+    submitter.await_log(job, "step 4 ")
+    (first,) = submitter.instances()
+    submitter.control("shortages", code="InsufficientInstanceCapacity")
+    submitter.control("interrupt", instance_id=first["InstanceId"], notice_s=5)
+    eventually(lambda: not submitter.instances(), "the machine is gone")
+    eventually(
+        lambda: "InsufficientInstanceCapacity" in _activities(submitter, job), "a failed try"
+    )
+    waiting = submitter.state(job)
+    assert waiting["state"] in {"preempted", "running", "provisioning"}
+    said = submitter.cli("status", job).out
+    assert "waits   for 1 machine." in said
+    assert "InsufficientInstanceCapacity" in said
+    submitter.rig.cloud.world.shortages.clear()
+    assert submitter.cli("wait", job, timeout_s=150).code == 0, submitter.log(job)
+    assert submitter.left() == {}
+
+
+def _activities(submitter: Submitter, job: str) -> str:
+    scaling = submitter.client("autoscaling")
+    said = scaling.describe_scaling_activities(AutoScalingGroupName=f"llmcloud-{job}")
+    return str(said["Activities"][:1])
+
+
 def test_the_last_node_takes_the_group_down_with_nobody_there(submitter: Submitter) -> None:
     """No command runs after the submit: the group would bring machines back for ever."""
     job = submitter.submit(submitter.job("alone", "true", "resources: {spot: true, nodes: 2}\n"))
