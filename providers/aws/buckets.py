@@ -120,7 +120,9 @@ class S3Buckets(Buckets):
         return self._account.client(self._account.region, TRIES)
 
     def _settings(self, name: str, region: str) -> Settings:
-        return Settings(self._account.client(region, TRIES), name, is_aws=not self._account.endpoint)
+        return Settings(
+            self._account.client(region, TRIES), name, is_aws=not self._account.endpoint
+        )
 
     def _make(self, name: str) -> None:
         """Create a bucket if it is absent; one that is there stays as it is, whoever made it."""
