@@ -119,10 +119,9 @@ def wait(
             f"{opened.id} has not ended within {timeout}: it is {ended.state.value}.",
             fix=f"llmcloud wait {opened.id}",
         )
-    opened.tidy_up()
     if as_json:
         output.emit(render.status_document(opened.observe(), opened))
-    stay.raise_for(opened, ended)
+    stay.finish(opened, ended)
 
 
 def cancel(

@@ -16,7 +16,7 @@ from llmcloud.core.config import Config
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
 from llmcloud.core.stores import open_store
-from llmcloud.runtime.errors import InvalidRequest, NotFound
+from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from llmcloud.core.job import View
@@ -113,10 +113,19 @@ class OpenJob:
         return found
 
     def tidy_up(self) -> None:
-        """End what the job, which has ended, still has at its provider."""
+        """End what the job, which has ended, still has at its provider; what won't go is told.
+
+        How the job ended counts for more, and nothing that bills depends on this.
+        """
         if self.compute.tidies_up:
             return
+        from llmcloud.cli import output
         from llmcloud.core import tidy
 
-        jobs.reconcile(self.store, self.id, self.compute)  # while one can still see how it ended
-        tidy.run(self.store, self.compute, jobs.read(self.store, self.id))
+        try:
+            jobs.reconcile(self.store, self.id, self.compute)  # while one can see how it ended
+            tidy.run(self.store, self.compute, jobs.read(self.store, self.id), output.mention)
+        except Failure as failure:
+            output.warn(f"what the job used is not all gone: {failure} (llmcloud gc removes it)")
+        except KeyboardInterrupt:
+            output.say("\nWhat the job used is left to: llmcloud gc")

@@ -40,17 +40,24 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
         show.finish()
         output.say(how_to_come_back(opened.id))
         raise
-    opened.tidy_up()
     if ending.status:
         if as_json:
             from llmcloud.cli.render import status_document
 
             output.emit_last(status_document(opened.observe(), opened))
-        raise_for(opened, ending.status)
+        finish(opened, ending.status)
 
 
-def raise_for(opened: OpenJob, ended: Status) -> None:
-    """Say how a job ended; JobFailed or JobCancelled unless it succeeded."""
+def finish(opened: OpenJob, ended: Status) -> None:
+    """Say how a job ended, and see that nothing is left; raises as it ended."""
+    try:
+        _raise_for(opened, ended)
+    finally:
+        opened.tidy_up()
+
+
+def _raise_for(opened: OpenJob, ended: Status) -> None:
+    """Say that a job succeeded; JobFailed or JobCancelled when it did not."""
     if ended.state is State.SUCCEEDED:
         output.say(f"{ended.job} succeeded.")
         return

@@ -39,7 +39,7 @@ def watch(job: JobArgument, store: StoreOption = "", as_json: JsonOption = False
         output.say("\n" + stay.how_to_come_back(opened.id))
         sys.exit(130)
     output.json_mode(False)  # the last object has told it all
-    stay.raise_for(opened, last.view.status)
+    stay.finish(opened, last.view.status)
 
 
 class Show(Protocol):

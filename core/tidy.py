@@ -27,14 +27,21 @@ def run(
     store: ObjectStore,
     compute: Compute,
     job: Job,
+    tell: Callable[[str], None] = lambda _: None,
     *,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Delete all that a job has asked for, wherever; Unavailable if something won't go."""
+    """Delete all that a job has asked for, wherever; Unavailable if something won't go.
+
+    `tell` gets a sentence when that takes a while.
+    """
     for entry in journal.pending(store, job.id):
         where = f"{job.provider} {entry.region or ''}, {entry.name}"
-        until_gone(functools.partial(compute.delete, _place(job, entry)), where, clock, wait)
+        delete = functools.partial(compute.delete, _place(job, entry))
+        if not delete():
+            tell("waiting for the machines to end, and then removing what they used")
+            until_gone(delete, where, clock, wait)
         journal.advance(store, entry, Stage.DELETED)
 
 
