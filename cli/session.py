@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound
 
 if TYPE_CHECKING:
     from llmcloud.core.job import View
-    from llmcloud.core.provider import Compute
+    from llmcloud.core.provider import Compute, Machine
     from llmcloud.runtime.status import Status
     from llmcloud.runtime.store import ObjectStore
 
@@ -87,6 +87,7 @@ class OpenJob:
     store: ObjectStore
     id: str
     _look_at_s: float = field(default=0.0, init=False)
+    _machines: list[Machine] | None = field(default=None, init=False)
 
     @classmethod
     def find(cls, wanted: str, store_url: str = "") -> OpenJob:
@@ -101,16 +102,23 @@ class OpenJob:
         return self.session.compute(jobs.read(self.store, self.id).provider)
 
     def observe(self) -> View:
-        """Ask everyone who knows something of the job."""
-        return jobs.observe(self.store, self.id, self.compute)
+        """Ask everyone who knows something of the job; the provider is not asked each time."""
+        provider = self.compute if self._machines is None else self._provider()
+        seen = jobs.observe(self.store, self.id, provider)
+        if provider:
+            self._machines = seen.machines
+        return replace(seen, machines=self._machines or [])
 
     def status(self) -> Status:
-        """Return the state as everyone together sees it; the provider is not asked each time."""
-        is_time = time.monotonic() >= self._look_at_s
-        found = jobs.observe_status(self.store, self.id, self.compute if is_time else None)
-        if is_time:
-            self._look_at_s = time.monotonic() + self.compute.look_every_s
-        return found
+        """Return the state as everyone together sees it, as `observe`."""
+        return jobs.observe_status(self.store, self.id, self._provider())
+
+    def _provider(self) -> Compute | None:
+        """Return whom to ask for machines; None when that was done just now."""
+        if time.monotonic() < self._look_at_s:
+            return None
+        self._look_at_s = time.monotonic() + self.compute.look_every_s
+        return self.compute
 
     def tidy_up(self) -> None:
         """End what the job, which has ended, still has at its provider; what won't go is told.
