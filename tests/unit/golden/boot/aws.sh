@@ -22,7 +22,7 @@ token=$(curl -fsS --retry 9 --retry-all-errors -X PUT -H 'X-aws-ec2-metadata-tok
 role=$(metadata iam/security-credentials/)
 s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"
 echo "$RUNTIME  node.pyz" | sha256sum -c -
-python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy python3-venv; }
+python3 -c 'import ensurepip' && command -v zstd || { apt-get update -q && apt-get install -qy python3-venv zstd; }
 python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The image has a Python older than 3.11.")'
 mkdir -p bin && ln -sf "$python" bin/python  # which plain images do not have
