@@ -92,7 +92,9 @@ def test_help_and_lists_import_nothing_slow(home: Path, arguments: tuple[str, ..
     assert not modules & (SLOW | SLOW_MODULES)
 
 
-@pytest.mark.parametrize("words", ["", "sta", "status ", "status --", "init ", "submit ", "instances "])
+@pytest.mark.parametrize(
+    "words", ["", "sta", "status ", "status --", "init ", "submit ", "instances "]
+)
 def test_completion_imports_nothing_slow(home: Path, words: str) -> None:
     assert not completing(home, words) & (SLOW | SLOW_MODULES)
 
