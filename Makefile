@@ -11,7 +11,7 @@ TORCH_READY := $(TORCH_VENV)/ready
 TORCH := torch==2.13.0
 NODE := build/node
 AZURITE_READY := $(NODE)/ready
-NO_TORCH := -m "not torch and not packaging"
+QUICK := -m "not torch and not packaging and not rig"
 PYTEST_OPTIONS ?=
 
 DEMO := build/demo
@@ -32,8 +32,12 @@ demo: $(READY)  ## train a small language model on this machine through llmcloud
 	@echo "The trained model lies in $(DEMO)/pulled, all else of the job in build/home."
 
 .PHONY: test
-test: $(READY) $(AZURITE_READY)  ## run the tests that need neither torch nor the package index
-	$(BIN)/pytest -q -n 3 $(NO_TORCH) $(PYTEST_OPTIONS)
+test: $(READY) $(AZURITE_READY)  ## run the tests but for the long ones, and those that need torch or the package index
+	$(BIN)/pytest -q -n 4 $(QUICK) $(PYTEST_OPTIONS)
+
+.PHONY: test-rig
+test-rig: $(READY)  ## run the long jobs in the miniature AWS (as root, or where users have namespaces)
+	$(BIN)/pytest -q -n 2 -m rig $(PYTEST_OPTIONS)
 
 .PHONY: test-torch
 test-torch: $(TORCH_READY)  ## run the tests that train with torch, in an environment of their own
@@ -58,7 +62,7 @@ format: $(READY)  ## format the code and fix what can be fixed
 .PHONY: coverage
 coverage: $(READY) $(AZURITE_READY)  ## run the tests and say which lines none of them reached
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q -n 2 $(NO_TORCH) $(PYTEST_OPTIONS)
+	$(BIN)/coverage run -m pytest -q -n 2 $(QUICK) $(PYTEST_OPTIONS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered --show-missing
 

@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 
     from tests.rig.aws.rig import Rig
 
+HERE = Path(__file__).parent
+SHORT = {
+    "test_tiny_gpt_trains_on_one_machine_and_leaves_nothing",
+    "test_a_machine_that_is_taken_back_is_replaced_and_goes_on",
+    "test_a_node_reaches_its_own_job_and_nothing_else",
+    "test_a_job_trains_in_a_container_and_what_it_made_is_pulled",
+}
 REGION = "us-east-1"
 BUCKET = f"llmcloud-{ACCOUNT}-{REGION}"
 TIMEOUT_S = 120.0
@@ -197,6 +204,14 @@ class Submitter:
         request = urllib.request.Request(url, json.dumps(said).encode(), method="POST")
         with urllib.request.urlopen(request) as answer:
             return json.load(answer)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests here as long but those that `make test` shall run."""
+    for item in items:
+        if item.path.parent == HERE and getattr(item, "originalname", "") not in SHORT:
+            item.add_marker("rig")
 
 
 @pytest.fixture
