@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig import snapshots
 
-from llmcloud.cli.session import Session
+from llmcloud.cli.session import OpenJob, Session
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
-from llmcloud.runtime.errors import NotFound
+from llmcloud.core.provider import Machine, MachineState
+from llmcloud.runtime import journal, status
+from llmcloud.runtime.errors import NotFound, PermissionDenied
+from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from llmcloud.core.provider import Place
 
 
 def session(root: Path, store_url: str) -> Session:
@@ -41,3 +47,61 @@ def test_a_job_without_a_name_is_not_the_only_job_there_is(tmp_path: Path) -> No
     with pytest.raises(UsageError):
         jobs.find(store, "")
     assert jobs.find(store, "o") == "one-234567"
+
+
+class Cloud:
+    """A provider where a job that has ended leaves something that won't go."""
+
+    tidies_up = False
+    look_every_s = 1000.0
+
+    def __init__(self, failure: BaseException | None = None) -> None:
+        self.failure, self.asked = failure, 0
+
+    def delete(self, _: Place) -> bool:
+        if self.failure:
+            raise self.failure
+        return True
+
+    def describe(self, place: Place) -> list[Machine]:
+        self.asked += 1
+        return [Machine(0, f"of {place.job}", MachineState.RUNNING)]
+
+
+def opened(tmp_path: Path, cloud: Cloud, state: State) -> OpenJob:
+    store = FileStore(tmp_path / "store")
+    store.create()
+    now = status.now()
+    ended_at = now if state.is_final else None
+    seen = Status("n-1", "n", "cloud", "vm", None, state, now, launch=1, ended_at=ended_at)
+    snapshots.put_job(store, seen)
+    journal.intend(store, "n-1", journal.MACHINES, "n-1-1", "cloud")
+    made = OpenJob(Session(Home(tmp_path, tmp_path / "config.yaml")), store, "n-1")
+    vars(made)["compute"] = cloud
+    return made
+
+
+def test_what_a_job_has_left_is_written_down_as_deleted(tmp_path: Path) -> None:
+    job = opened(tmp_path, Cloud(), State.SUCCEEDED)
+    job.tidy_up()
+    assert journal.pending(job.store, "n-1") == []
+
+
+@pytest.mark.parametrize("failure", [PermissionDenied("You may not."), KeyboardInterrupt()])
+def test_what_will_not_go_changes_nothing_of_how_the_job_ended(
+    tmp_path: Path, failure: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = opened(tmp_path, Cloud(failure), State.SUCCEEDED)
+    job.tidy_up()
+    assert "llmcloud gc" in capsys.readouterr().err
+    assert journal.pending(job.store, "n-1")
+
+
+def test_a_cloud_is_not_asked_for_machines_at_each_look(tmp_path: Path) -> None:
+    """Whoever looks meanwhile sees what it said last."""
+    cloud = Cloud()
+    job = opened(tmp_path, cloud, State.RUNNING)
+    seen = [job.observe() for _ in range(5)]
+    assert [job.status().state for _ in range(5)] == [State.RUNNING] * 5
+    assert cloud.asked <= 2
+    assert {each.machines[0].id for each in seen} == {"of n-1"}
