@@ -45,7 +45,13 @@ def run(
     while not _is_over(store, compute, job) and clock() < deadline:
         wait(POLL_S)
     tidy.run(store, compute, job, clock=clock, wait=wait)
-    return status.change(store, job_id, _cancelled)
+
+    def cancelled(now: Status) -> Status | None:
+        if not store.exists(layout.cancel(job_id)):
+            return None  # somebody has resumed it since
+        return dataclasses.replace(now, state=State.CANCELLED, ended_at=status.now())
+
+    return status.change(store, job_id, cancelled)
 
 
 def _is_over(store: ObjectStore, compute: Compute, job: Job) -> bool:
@@ -54,7 +60,3 @@ def _is_over(store: ObjectStore, compute: Compute, job: Job) -> bool:
         return True
     ended = jobs.observe_status(store, job.id, compute).state.is_final
     return ended and not jobs.has_machines(store, compute, job)
-
-
-def _cancelled(now: Status) -> Status:
-    return dataclasses.replace(now, state=State.CANCELLED, ended_at=status.now())

@@ -36,14 +36,20 @@ CUT_OFF, FOLDER = "submit", "folder"
 
 @dataclass(frozen=True)
 class Found:
-    """A leftover, and who has it: a provider, or (None) the store itself."""
+    """A leftover, and who has it: a provider, or (None) the store itself.
+
+    `stores` are those that its job may lie in.
+    """
 
     leftover: Leftover
     store: ObjectStore
     compute: Compute | None = None
+    stores: tuple[ObjectStore, ...] = ()
 
     def remove(self) -> None:
-        """Remove it; what is gone already is removed."""
+        """Remove it; what is gone already is removed, and what is at work again stays."""
+        if self._is_live:
+            return
         if self.compute and self.leftover.kind == journal.MACHINES:
             jobs.reconcile(self.store, self.leftover.id, self.compute)  # while one can still see it
             tidy.run(self.store, self.compute, jobs.read(self.store, self.leftover.id))
@@ -52,6 +58,16 @@ class Found:
             tidy.until_gone(lambda: compute.remove(leftover), f"{compute.name}, {leftover.id}")
         else:
             end_submit(self.store, self.leftover.id)
+
+    @property
+    def _is_live(self) -> bool:
+        """Tell whether its job was submitted or resumed while others were looked for."""
+        job, sorted_ = self.leftover.job, _Sorted()
+        if job is None or self.compute is None:
+            return False
+        for store in self.stores:
+            _sort_known(sorted_, store, job, {self.compute.name: self.compute})
+        return job in sorted_.live
 
 
 @dataclass
@@ -109,7 +125,12 @@ def find(
             for job_id in jobs_of.cut_off
         ]
         found += [
-            Found(Leftover(journal.MACHINES, job_id, job_id, "may still be there"), store, compute)
+            Found(
+                Leftover(journal.MACHINES, job_id, job_id, "may still be there"),
+                store,
+                compute,
+                (store,),
+            )
             for job_id, compute in jobs_of.unaccounted
         ]
     looked_at = frozenset(store.url for store in stores if store.is_there())
@@ -122,7 +143,7 @@ def find(
                 failed(failure)
             continue
         found += [
-            Found(leftover, stores[0], compute)
+            Found(leftover, stores[0], compute, tuple(stores))
             for leftover in leftovers
             if leftover.kind != FOLDER or leftover.job not in resumable
         ]
@@ -132,13 +153,19 @@ def find(
 def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:
     sorted_ = _Sorted()
     for job_id in jobs.ids(store):
-        try:
-            _sort_one(sorted_, store, jobs.read(store, job_id), computes)
-        except NotFound:
-            continue
-        except Unreadable:
-            sorted_.live.add(job_id)  # for all we know: what it has stays
+        _sort_known(sorted_, store, job_id, computes)
     return sorted_
+
+
+def _sort_known(
+    sorted_: _Sorted, store: ObjectStore, job_id: str, computes: dict[str, Compute]
+) -> None:
+    try:
+        _sort_one(sorted_, store, jobs.read(store, job_id), computes)
+    except NotFound:
+        return
+    except Unreadable:
+        sorted_.live.add(job_id)  # for all we know: what it has stays
 
 
 def _sort_one(sorted_: _Sorted, store: ObjectStore, job: Job, computes: dict[str, Compute]) -> None:

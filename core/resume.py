@@ -45,8 +45,11 @@ def run(
     reserve(store, compute, job.name, Reservation.mine(job_id, job.spec_digest))
     tidy.run(store, compute, job)
     store.delete(layout.cancel(job_id))
+    launched_at = status.now()
 
-    def next_attempt(now: Status) -> Status:
+    def next_attempt(now: Status) -> Status | None:
+        if (now.attempt, now.launch) != (found.attempt, found.launch):
+            return None  # somebody else resumes it
         return dataclasses.replace(
             now,
             attempt=now.attempt + 1,
@@ -56,15 +59,17 @@ def run(
             launch=now.launch + 1,
             offer=0,
             zone=None,
-            launched_at=status.now(),
+            launched_at=launched_at,
             started_at=None,
             ended_at=None,
             exit_code=None,
             error=None,
         )
 
-    status.change(store, job_id, next_attempt)
-    Launcher(store, compute, job, values, tell).run()
+    begun = status.change(store, job_id, next_attempt)
+    if (begun.attempt, begun.launched_at) != (found.attempt + 1, launched_at):
+        raise _alive(begun)
+    Launcher(store, compute, job, values, tell).run(begun)
     return job
 
 

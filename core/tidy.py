@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from llmcloud.core.provider import Place
-from llmcloud.runtime import journal
+from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.errors import Unavailable
 from llmcloud.runtime.journal import Stage
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.journal import Resource
+    from llmcloud.runtime.status import Status
     from llmcloud.runtime.store import ObjectStore
 
 TIMEOUT_S = 600.0  # for machines to end, so that what they used can go
@@ -34,15 +35,31 @@ def run(
 ) -> None:
     """Delete all that a job has asked for, wherever; Unavailable if something won't go.
 
-    `tell` gets a sentence when that takes a while.
+    `tell` gets a sentence when that takes a while. A job that somebody resumes keeps what it has.
     """
+    ended = status.read(store, job.id)
     for entry in journal.pending(store, job.id):
         where = f"{job.provider} {entry.region or ''}, {entry.name}"
-        delete = functools.partial(compute.delete, _place(job, entry))
-        if not delete():
-            tell("waiting for the machines to end, and then removing what they used")
-            until_gone(delete, where, clock, wait)
+        delete = functools.partial(_delete, store, compute, _place(job, entry), ended)
+        try:
+            if not delete():
+                tell("waiting for the machines to end, and then removing what they used")
+                until_gone(delete, where, clock, wait)
+        except _Resumed:
+            return
         journal.advance(store, entry, Stage.DELETED)
+
+
+class _Resumed(Exception):
+    """Somebody has asked for new machines of the job: they would be deleted with the old."""
+
+
+def _delete(store: ObjectStore, compute: Compute, place: Place, ended: Status) -> bool:
+    now = status.read(store, place.job)
+    is_newer = now.launch > ended.launch and not now.state.is_final
+    if is_newer and not store.exists(layout.cancel(place.job)):
+        raise _Resumed
+    return compute.delete(place)
 
 
 def until_gone(

@@ -53,7 +53,7 @@ class Aws(Compute):
         self._identity = Identity(self._account)
         self._made_at = status.now()
         self._regions: dict[str, str] = {}  # of stores, by URL
-        self._seen: list[leftovers.Seen] = []
+        self._seen: list[leftovers.Seen] | None = None
 
     @cached_property
     def _machines(self) -> Machines:
@@ -146,7 +146,10 @@ class Aws(Compute):
         return leftovers.stores(self._seen)
 
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
-        seen, self._seen = self._seen or leftovers.look(self._account, self._identity), []
+        # What was seen before the jobs were read: what came since is of a job that came since.
+        seen, self._seen = self._seen, None
+        if seen is None:
+            seen = leftovers.look(self._account, self._identity)
         jobs = leftovers.left(seen, live, stores)
         return [*jobs, *self._instances.leftovers()]
 

@@ -166,11 +166,17 @@ class Machines:
             )
 
     def describe(self, place: Place) -> list[Machine]:
-        """Return what EC2 says of a job's machines, and those that are to replace lost ones."""
-        found = sorted(map(_described, self._instances(place)), key=lambda each: each.rank)
-        if all(each.is_gone for each in found):
-            found += Groups(self._account, place.region or "").coming(place.job)
-        return found
+        """Return what EC2 says of a job's machines, and those that are to replace lost ones.
+
+        EC2 knows ended ones for an hour: those of earlier launches say nothing of this one.
+        """
+        instances = self._instances(place)
+        found = sorted(map(_described, instances), key=lambda each: each.rank)
+        if not all(each.is_gone for each in found):
+            return found
+        own = {each["InstanceId"] for each in instances if _launch_of(each) == place.launch}
+        gone = [each for each in found if each.id in own]
+        return gone + Groups(self._account, place.region or "").coming(place.job)
 
     def printed(self, place: Place) -> Iterator[Printed]:
         """Yield what the machines that EC2 still knows wrote to their consoles."""
@@ -231,6 +237,10 @@ def _described(instance: Mapping[str, Any]) -> Machine:
     since = status.rfc3339(instance["LaunchTime"].timestamp())
     rank = instance.get("AmiLaunchIndex", 0)
     return Machine(rank, instance["InstanceId"], state, detail, since)
+
+
+def _launch_of(instance: Mapping[str, Any]) -> int:
+    return int(names.as_dict(instance.get("Tags")).get(names.LAUNCH, 1))
 
 
 def _region(offer: Offer) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PREFIX = "llmcloud-"
 TAG = "llmcloud:"
 JOB, STORE, EXPIRES = f"{TAG}job", f"{TAG}store", f"{TAG}expires"
+LAUNCH = f"{TAG}launch"
 INSTANCE, CREATED, OWNER = f"{TAG}instance", f"{TAG}created", f"{TAG}owner"
 INSTANCE_PREFIX = f"{PREFIX}instance."  # no job's name has a dot
 NEVER = "never"
@@ -47,6 +48,7 @@ def tags(launch: Launch, owner: str) -> dict[str, str]:
         "Name": of_job(job.id),
         JOB: job.id,
         f"{TAG}attempt": str(launch.attempt),
+        LAUNCH: str(launch.number),
         EXPIRES: NEVER if expires is None else status.rfc3339(expires + EXPIRY_MARGIN_S),
         OWNER: owner,
         f"{TAG}spec": job.spec_digest,
