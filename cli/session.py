@@ -92,8 +92,10 @@ class OpenJob:
     @classmethod
     def find(cls, wanted: str, store_url: str = "") -> OpenJob:
         """Find a job by its id, its name, or a unique prefix of its name."""
+        from llmcloud.cli import output
+
         session = Session.open(store_url)
-        store, job_id = jobs.find_in(session.stores, wanted)
+        store, job_id = jobs.find_in(session.stores, wanted, output.warn)
         return cls(session, store, job_id)
 
     @cached_property

@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime import layout, status
 from llmcloud.runtime.documents import known, reading
-from llmcloud.runtime.errors import NoCapacity, NotFound, QuotaExceeded, StoreGone, Unreadable
+from llmcloud.runtime.errors import (
+    CredentialsError,
+    Failure,
+    NoCapacity,
+    NotFound,
+    PermissionDenied,
+    QuotaExceeded,
+    StoreGone,
+    Throttled,
+    Unavailable,
+    Unreadable,
+)
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from llmcloud.core.provider import Compute, Machine, Offer, Place
     from llmcloud.runtime.heartbeat import Heartbeat
@@ -109,15 +120,33 @@ def ids(store: ObjectStore) -> list[str]:
         return []
 
 
-def find_in(stores: Sequence[ObjectStore], wanted: str) -> tuple[ObjectStore, str]:
-    """Return the first store that knows a job, and the job's id; as `find` does."""
-    not_found: NotFound | None = None
+def find_in(
+    stores: Sequence[ObjectStore], wanted: str, warn: Callable[[str], None] = lambda _: None
+) -> tuple[ObjectStore, str]:
+    """Return the job that `wanted` means, as `find` does, and its store.
+
+    Of jobs in several stores it is one of just that name, and the newest. `warn` gets a sentence
+    about a store that could not be asked, where another has such a job.
+    """
+    found: list[tuple[ObjectStore, str]] = []
+    refused: Failure | None = None
     for store in stores:
         try:
-            return store, find(store, wanted)
-        except NotFound as failure:
-            not_found = not_found or failure
-    raise not_found or NotFound(f"There is no job {wanted!r}.")
+            job = find(store, wanted)
+        except NotFound:
+            continue
+        except (CredentialsError, PermissionDenied, Throttled, Unavailable) as failure:
+            refused = refused or failure
+        else:
+            if job == wanted:  # an id is in one store only
+                return store, job
+            found.append((store, job))
+    if not found:
+        known = [] if refused else [job for store in stores for job in ids(store)]
+        raise refused or _missing(wanted, known, stores)
+    if refused:
+        warn(f"not all stores were looked in: {refused}")
+    return max(found, key=lambda each: (_name_of(each[1]) == wanted, _created_at(*each)))
 
 
 def find(store: ObjectStore, wanted: str) -> str:
@@ -146,11 +175,18 @@ def find(store: ObjectStore, wanted: str) -> str:
         raise UsageError(
             f"{wanted!r} is not one job but several: {candidates}.", fix="Give more of it."
         )
-    nearest = difflib.get_close_matches(wanted, [*names, *known], n=3, cutoff=0.4)
-    hint = f"Did you mean {' or '.join(nearest)}?" if nearest else "There are no jobs yet."
-    if known and not nearest:
-        hint = "`llmcloud list` shows all jobs."
-    raise NotFound(f"There is no job {wanted!r}.", where=store.url, fix=hint)
+    raise _missing(wanted, known, [store])
+
+
+def _missing(wanted: str, known: Sequence[str], stores: Sequence[ObjectStore]) -> NotFound:
+    """Return that there is no such job, with what may have been meant."""
+    names = dict.fromkeys([*map(_name_of, known), *known])
+    nearest = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
+    hint = "`llmcloud list` shows all jobs." if known else "There are no jobs yet."
+    if nearest:
+        hint = f"Did you mean {' or '.join(nearest)}?"
+    where = ", ".join(store.url for store in stores)
+    return NotFound(f"There is no job {wanted!r}.", where=where, fix=hint)
 
 
 def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:

@@ -49,6 +49,65 @@ def test_a_job_without_a_name_is_not_the_only_job_there_is(tmp_path: Path) -> No
     assert jobs.find(store, "o") == "one-234567"
 
 
+def store_with(root: Path, **jobs_made_at: str) -> FileStore:
+    """Return a store that has these jobs; `_` stands for the `-` of an id."""
+    store = FileStore(root)
+    store.create()
+    for name, at in jobs_made_at.items():
+        job = name.replace("_", "-")
+        status.begin(store, Status(job, job, "aws", "vm", None, State.RUNNING, created_at=at))
+    return store
+
+
+OLD, NEW = "2026-08-01T00:00:00.000Z", "2026-08-02T00:00:00.000Z"
+
+
+def test_of_jobs_of_a_name_in_several_stores_the_newest_is_meant(tmp_path: Path) -> None:
+    """The older one may have ended long ago, while the newer one bills."""
+    here = store_with(tmp_path / "a", gpt_222222=OLD, gpt_tiny_222222=NEW)
+    there = store_with(tmp_path / "b", gpt_333333=NEW)
+    assert jobs.find_in([here, there], "gpt") == (there, "gpt-333333")
+    assert jobs.find_in([there, here], "gpt") == (there, "gpt-333333")
+    assert jobs.find_in([here, there], "gpt-222222") == (here, "gpt-222222")
+
+
+def test_a_name_goes_before_the_beginning_of_one_in_another_store(tmp_path: Path) -> None:
+    here = store_with(tmp_path / "a", gpt_tiny_222222=NEW)
+    there = store_with(tmp_path / "b", gpt_333333=OLD)
+    assert jobs.find_in([here, there], "gpt") == (there, "gpt-333333")
+
+
+def test_a_job_that_is_nowhere_is_told_with_what_any_store_has(tmp_path: Path) -> None:
+    here, there = store_with(tmp_path / "a"), store_with(tmp_path / "b", llama_222222=OLD)
+    with pytest.raises(NotFound) as missing:
+        jobs.find_in([here, there], "lama")
+    assert missing.value.fix.startswith("Did you mean llama or")
+    assert missing.value.where == f"{here.url}, {there.url}"
+    with pytest.raises(NotFound) as missing:
+        jobs.find_in([here, there], "xyzzy")
+    assert missing.value.fix == "`llmcloud list` shows all jobs."
+    with pytest.raises(NotFound) as missing:
+        jobs.find_in([here], "xyzzy")
+    assert missing.value.fix == "There are no jobs yet."
+
+
+class Shut(FileStore):
+    """A store that this user may not read."""
+
+    def folders(self, prefix: str) -> list[str]:
+        raise PermissionDenied("You may not.", where=f"{self.url}/{prefix}")
+
+
+def test_a_store_that_can_not_be_read_is_told_and_hides_no_job_of_another(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    there = store_with(tmp_path / "b", gpt_333333=OLD)
+    shut = Shut(tmp_path / "a")
+    assert jobs.find_in([shut, there], "gpt", warnings.append) == (there, "gpt-333333")
+    assert "You may not." in warnings[0]
+    with pytest.raises(PermissionDenied):
+        jobs.find_in([shut, there], "xyzzy", warnings.append)
+
+
 class Cloud:
     """A provider where a job that has ended leaves something that won't go."""
 
