@@ -169,6 +169,11 @@ def _document(row: Row, catalog: Catalog) -> dict[str, Any]:
 
 def _no_such(catalogs: Mapping[str, Catalog], name: str) -> NotFound:
     wanted = name.partition(":")[0]
+    sizes = sorted({str(each) for catalog in catalogs.values() for each in _named(catalog, wanted)})
+    if sizes and wanted:  # of another count
+        return NotFound(
+            f"No machine in the catalog has {name!r}.", fix=f"There are {', '.join(sizes)}."
+        )
     near = [each for catalog in catalogs.values() for each in catalog.like(wanted)]
     known = [each for catalog in catalogs.values() for each in catalog.accelerators()]
     fix = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."

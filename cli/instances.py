@@ -181,6 +181,8 @@ def _made(landlord: Landlord, tenancy: Tenancy, *, yes: bool) -> Instance:
 
 def _said(tenancy: Tenancy) -> str:
     """Return what is about to be spent."""
+    from llmcloud.cli import render
+
     offer, most = tenancy.offers[0], tenancy.max_cost_usd
     what = f"{offer.accelerators} x {offer.accelerator}, " if offer.accelerators else ""
     kind = "spot, " if offer.spot else ""
@@ -191,7 +193,7 @@ def _said(tenancy: Tenancy) -> str:
     )
     return (
         f"{tenancy.spec.name}: {offer.instance_type} ({what}{kind}{offer.vcpus} CPUs, "
-        f"{offer.memory_bytes / 1e9:.0f} GB) in {offer.region}, "
+        f"{render.memory(offer.memory_bytes)}) in {offer.region}, "
         f"${offer.price_usd_per_hour:.3f} an hour {until}, disk and traffic not counted."
     )
 

@@ -38,19 +38,22 @@ def plan(
 
 def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> None:
     """Print a plan."""
+    from llmcloud.cli import render
+
     document = made.to_document()
     if as_json:
         output.emit(document)
         return
     offer, limits = made.offer, loaded.spec.limits
     where = offer.region or "no region"
+    memory = render.memory(offer.memory_bytes)
     rows = {
         "job": loaded.spec.name,
         "where": f"{offer.provider}, {offer.service}, {where}",
         "nodes": f"{made.nodes} x {offer.instance_type} ({offer.vcpus} CPUs, "
-        f"{offer.memory_bytes / 1e9:.0f} GB{_accelerators(offer.accelerators, offer.accelerator)})",
+        f"{memory}{_accelerators(offer.accelerators, offer.accelerator)})",
         "price": f"${made.price_usd_per_hour:.2f} an hour{' for spot' if offer.spot else ''}, "
-        f"at most {_cost(made.max_cost_usd)}",
+        f"{_cost(made.max_cost_usd)}",
         "limits": f"{limits.max_duration or 'no'} max_duration, {limits.retries} retries",
         "else": alternatives(made),
         "not on": "; ".join(made.passed_over),
@@ -69,8 +72,9 @@ def alternatives(made: Plan) -> str:
         f"${each.price_usd_per_hour * made.nodes:.2f} an hour)"
         for each in made.alternatives[:SHOWN]
     ]
-    others = len(made.alternatives) - len(shown)
-    return ", ".join(shown) + (f", … and {others} more" if others else "")
+    others = [each.price_usd_per_hour for each in made.alternatives[SHOWN:]]
+    most = f", up to ${max(others) * made.nodes:.2f} an hour" if others else ""
+    return ", ".join(shown) + (f", … and {len(others)} more{most}" if others else "")
 
 
 def _accelerators(count: int, name: str | None) -> str:
@@ -78,4 +82,5 @@ def _accelerators(count: int, name: str | None) -> str:
 
 
 def _cost(cost_usd: float | None) -> str:
-    return "without limit (set limits.max_duration)" if cost_usd is None else f"${cost_usd:.2f}"
+    no_end = "with no end to it: set limits.max_duration"
+    return no_end if cost_usd is None else f"at most ${cost_usd:.2f}"

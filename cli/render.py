@@ -157,6 +157,11 @@ def size(size_bytes: float) -> str:
     raise AssertionError
 
 
+def memory(size_bytes: int) -> str:
+    """Return how much memory a machine has, in the powers of 1024 that it is sold by."""
+    return f"{size_bytes / 2**30:.4g} GiB"
+
+
 def objects(count: int) -> str:
     """Return how many objects there are, in words."""
     return "1 object" if count == 1 else f"{count:,} objects"

@@ -169,6 +169,10 @@ class Catalog:
         """Return the accelerators that there are, by name."""
         return sorted({each.accelerator for each in self.listings if each.accelerator})
 
+    def regions(self) -> list[str]:
+        """Return the regions that have any machine, by name."""
+        return sorted({at for each in self.listings for at in (*each.regions, *each.prices)})
+
     def variants(self, name: str) -> list[str]:
         """Return what a name, or the beginning of one, stands for: a100 is A100 and A100-80GB."""
         its, key = self.accelerator(name), _key(name)

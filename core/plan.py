@@ -94,7 +94,7 @@ def _offers(loaded: LoadedSpec, compute: Compute) -> list[Offer]:
     refusals = compute.refusals(loaded.spec)
     if refusals:
         raise loaded.refused(*refusals)
-    return compute.offers(loaded.spec)
+    return _affordable(loaded, compute.offers(loaded.spec))
 
 
 def _plan(
@@ -102,29 +102,47 @@ def _plan(
 ) -> Plan:
     spec = loaded.spec
     nodes = len(spec.role_list())
-    price = offers[0].price_usd_per_hour * nodes
-    duration = spec.limits.max_duration
-    most = (offers[0].most_usd_per_hour or offers[0].price_usd_per_hour) * nodes
-    max_cost = round(most * duration.seconds / SECONDS_PER_HOUR, 2) if duration else None
-    if price and spec.limits.max_cost is not None:
-        _check_cost(loaded, max_cost, spec.limits.max_cost)
     return Plan(
         offer=offers[0],
         alternatives=tuple(offers[1:]),
         requests=tuple(compute.requests(job, spec, offers[0])),
         nodes=nodes,
-        price_usd_per_hour=price,
-        max_cost_usd=max_cost if price else 0.0,
+        price_usd_per_hour=offers[0].price_usd_per_hour * nodes,
+        max_cost_usd=_max_cost_usd(spec, offers[0]),
         passed_over=tuple(str(failure) for failure in failures),
     )
 
 
-def _check_cost(loaded: LoadedSpec, cost_usd: float | None, limit_usd: float) -> None:
-    if cost_usd is None or cost_usd > limit_usd:
-        could = "any amount" if cost_usd is None else f"${cost_usd:.2f}"
-        problem = Problem(
-            "limits.max_cost",
-            f"the job could cost {could}, the limit is ${limit_usd:.2f}",
-            hint="Set limits.max_duration, or raise the limit",
-        )
-        raise loaded.refused(problem)
+def _affordable(loaded: LoadedSpec, offers: list[Offer]) -> list[Offer]:
+    """Return the offers that limits.max_cost allows; SpecError when it allows none."""
+    spec, limit_usd = loaded.spec, loaded.spec.limits.max_cost
+    if limit_usd is None:
+        return offers
+    costs = [_max_cost_usd(spec, each) for each in offers]
+    found = [
+        each
+        for each, cost in zip(offers, costs, strict=True)
+        if cost is not None and cost <= limit_usd
+    ]
+    if found or not offers:
+        return found
+    least = min((each for each in costs if each is not None), default=None)
+    could, verb = ("any amount", "Set") if least is None else (f"${least:.2f}", "Lower")
+    problem = Problem(
+        "limits.max_cost",
+        f"the job could cost {could}, the limit is ${limit_usd:.2f}",
+        hint=f"{verb} limits.max_duration, or raise the limit",
+    )
+    raise loaded.refused(problem)
+
+
+def _max_cost_usd(spec: JobSpec, offer: Offer) -> float | None:
+    """Return what an offer can cost in limits.max_duration; None without that limit."""
+    duration = spec.limits.max_duration
+    if not offer.price_usd_per_hour:
+        return 0.0
+    if not duration:
+        return None
+    usd_per_hour = offer.most_usd_per_hour or offer.price_usd_per_hour
+    nodes = len(spec.role_list())
+    return round(usd_per_hour * nodes * duration.seconds / SECONDS_PER_HOUR, 2)

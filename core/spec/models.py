@@ -155,7 +155,7 @@ class Limits(Model):
     )
     max_cost: Annotated[float, Field(gt=0, le=1e9)] | None = Field(
         None,
-        description="US dollars; a plan that costs more an attempt of max_duration is refused.",
+        description="US dollars; machines that could cost more in max_duration are not taken.",
         examples=[50],
         json_schema_extra=BY_ALL,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import functools
 import os
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).parent / "catalog"
 PRICES = FOLDER / "prices.csv"
+NAMED = 4  # of the types that a region lacks
 FIRST_OF_EQUALS = ("us-east-1", "us-west-2", "us-east-2")  # the largest: the likeliest to have some
 
 # Those that each account has, to the end of time: newer ones must be asked for, so that a job goes
@@ -72,6 +74,8 @@ def offers(spec: JobSpec) -> list[Offer]:
     kinds = {False: (False,), "fallback": (True, False), True: (True,)}[wish]
     # A training job's spot machines have prices of their own, which are nowhere told.
     knows_spot = spec.service == "vm"
+    if strange := [each for each in regions if each not in read().regions()]:
+        raise _no_region(strange)
     found = [
         _offer(spec.service, placed, spot=spot)
         for spot in kinds
@@ -137,8 +141,20 @@ def _unknown(machines: Sequence[Machine]) -> NoCapacity:
     )
 
 
+def _no_region(names: Sequence[str]) -> NoCapacity:
+    known = read().regions()
+    near = dict.fromkeys(
+        each for name in names for each in difflib.get_close_matches(name, known, n=2)
+    )
+    fix = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
+    what = f"The catalog has no region {' nor '.join(names)}."
+    return NoCapacity(what, where="provider aws", fix=fix)
+
+
 def _elsewhere(matching: Sequence[Listing], regions: Sequence[str]) -> NoCapacity:
-    types = ", ".join(dict.fromkeys(str(each) for each in matching))
+    named = list(dict.fromkeys(str(each) for each in matching))
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    types = ", ".join(named[:NAMED]) + more
     places = sorted({region for each in matching for region in each.prices})
     if not places:
         return NoCapacity(

@@ -129,7 +129,7 @@ def test_prices_of_spot_machines_have_a_column_once_they_are_known(home: Path) -
     [
         (("A1000",), NotFound, "Did you mean A100"),
         (("xyzzy",), NotFound, "There are A100, A100-80GB, A10G"),
-        (("A100:3",), NotFound, "Did you mean A100 or A100-80GB"),
+        (("A100:3",), NotFound, "There are A100-80GB:8 (p4de.24xlarge), A100:8 (p4d"),
         (("B300", "--region", "eu-west-1"), NotFound, "us-east-1"),
         (("--provider", "gopher"), UsageError, "aws"),
         (("--provider", "gopher", "--refresh"), UsageError, "aws"),
