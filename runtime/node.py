@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.runtime import heartbeat, layout, process, status, telemetry, verdict
 from llmcloud.runtime.attempt import Attempt
-from llmcloud.runtime.errors import Failure, Unavailable
+from llmcloud.runtime.errors import Failure
 from llmcloud.runtime.heartbeat import Heartbeat, Outcome, Phase
 from llmcloud.runtime.machines import KINDS, open_machine
 from llmcloud.runtime.seat import Seat
@@ -29,7 +29,7 @@ from llmcloud.runtime.store import open_store
 from llmcloud.runtime.supervise import Reason, Stop
 from llmcloud.runtime.task import Task
 from llmcloud.runtime.tenancy import Tenancy
-from llmcloud.runtime.watch import Peers, Watched
+from llmcloud.runtime.watch import Leader, Peers, Watched
 
 if TYPE_CHECKING:
     from llmcloud.runtime.status import Status
@@ -145,17 +145,27 @@ class Node:
         if self._seat.rank == 0:
             self._decide(attempt, ending)
             return
-        since_s, before = time.monotonic(), None
+        leader = Leader()
         while not self._terminated and self._seat.parent in {None, os.getppid()}:
             now = self._status()
             if now.attempt != attempt or now.state.is_final:
                 return
             first = heartbeat.read(self._seat.store, self._seat.task.job, attempt, 0)
-            if first != before:
-                since_s, before = time.monotonic(), first
-            if time.monotonic() - since_s > LEADERLESS_S:
-                raise Unavailable("Node 0 has not been heard of for long: this one gives up.")
+            if leader.silent_s(first) > LEADERLESS_S:
+                self._abandon(attempt)
+                return
             time.sleep(POLL_S)
+
+    def _abandon(self, attempt: int) -> None:
+        """End the job for lost: else the machines that are left would wait, and cost, for ever."""
+
+        def lost(now: Status) -> Status | None:
+            if now.attempt != attempt:
+                return None
+            error = f"Node 0 has not been heard of for {LEADERLESS_S / 60:g} min."
+            return dataclasses.replace(now, state=State.LOST, ended_at=status.now(), error=error)
+
+        status.change(self._seat.store, self._seat.task.job, lost)
 
     def _decide(self, attempt: int, own: Heartbeat) -> None:
         seat = self._seat

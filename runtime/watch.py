@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 POLL_S = 1.0
 LOOK_GAP_S = 5.0  # of a longer pause between two looks only so much is a peer's silence
 STALE_S = 60.0  # a node that was looked at for so long and said nothing new is lost
+LEADERLESS_S = 300.0  # without node 0 for so long, the others stop: none can decide or replace it
 STORE_GONE_S = 30.0  # so long a store may be unmounted before the job gives up
 
 
@@ -80,6 +81,23 @@ class Peers:
         return beat is not None and beat.phase is Phase.ENDED
 
 
+class Leader:
+    """Node 0 as another node hears of it, as `Peers` does of all."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._silent_s = clock, 0.0
+        self._heard: Heartbeat | None = None
+        self._looked_at = clock()
+
+    def silent_s(self, beat: Heartbeat | None) -> float:
+        """Return for how long node 0 has said nothing new; `beat` is its newest now."""
+        passed_s = min(self._clock() - self._looked_at, LOOK_GAP_S)
+        self._looked_at = self._clock()
+        self._silent_s = 0.0 if beat != self._heard else self._silent_s + passed_s
+        self._heard = beat
+        return self._silent_s
+
+
 class Watch:
     """A thread that asks for a stop when there is a reason, and calls `beat` now and then.
 
@@ -98,6 +116,7 @@ class Watch:
         self._say, self._told = say, set[str]()
         self.peers = Peers(watched, clock)
         self._beat_at = clock()
+        self._leader = Leader(clock)
         self._store_gone_at: float | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -160,6 +179,9 @@ class Watch:
             self._tell(seen)
         else:
             first = heartbeat.read(watched.store, watched.task.job, watched.attempt, 0)
+            is_silent = self._leader.silent_s(first) > LEADERLESS_S
+            if is_silent and first and first.phase is not Phase.ENDED:
+                self._stop.ask(Reason.STOPPED)
             seen = [first] if first else []
         for beat in seen:
             if beat.phase is Phase.ENDED and beat.outcome is not Outcome.SUCCEEDED:

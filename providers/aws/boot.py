@@ -6,9 +6,11 @@ import math
 import shlex
 from importlib import resources
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from llmcloud.providers.aws import names
 from llmcloud.runtime import status
+from llmcloud.runtime.machines.aws import AUTO_SCALING_VERSION, DOMAINS
 from llmcloud.runtime.store import bucket_of
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def script(launch: Launch, bucket_region: str, *, group: str = "") -> str:
         "RUNTIME": job.runtime,
         "MINUTES": _minutes(launch, expires),
         "ARGUMENTS": shlex.join(arguments),
+        **_leave(launch, group),
     }
     lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in settings.items())
     title = (
@@ -52,6 +55,21 @@ def bucket_url(store: str, region: str) -> str:
     name = found[1] if found else ""
     domain = f"s3.{region}.amazonaws.com" + (".cn" if region.startswith("cn-") else "")
     return f"https://{domain}/{name}" if "." in name else f"https://{name}.{domain}"
+
+
+def _leave(launch: Launch, group: str) -> dict[str, str]:
+    """Return what a machine that can't boot asks whom, so that no other comes for it, in vain."""
+    if not group:
+        return {"LEAVE": "", "SCALING": ""}
+    asked = {
+        "Action": "TerminateInstanceInAutoScalingGroup",
+        "ShouldDecrementDesiredCapacity": "true",
+        "Version": AUTO_SCALING_VERSION,
+        "InstanceId": "",
+    }
+    region = launch.offer.region or ""
+    domain = DOMAINS.get(region[:3], "amazonaws.com")
+    return {"LEAVE": urlencode(asked), "SCALING": f"https://autoscaling.{region}.{domain}/"}
 
 
 def _minutes(launch: Launch, expires_epoch_s: float | None) -> str:

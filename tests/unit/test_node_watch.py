@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rig.checkpoints import Clock
 
-from llmcloud.runtime import heartbeat, layout, status
+from llmcloud.runtime import heartbeat, layout, node, status
 from llmcloud.runtime.heartbeat import INTERVAL_S, Heartbeat, Outcome, Phase
+from llmcloud.runtime.seat import Seat
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import FileStore
 from llmcloud.runtime.supervise import Reason, Stop
 from llmcloud.runtime.task import Task
-from llmcloud.runtime.watch import STALE_S, STORE_GONE_S, Peers, Watch, Watched
+from llmcloud.runtime.watch import LEADERLESS_S, STALE_S, STORE_GONE_S, Peers, Watch, Watched
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +132,34 @@ def test_node_0_stops_for_any_that_ended_badly_and_the_others_for_node_0(
     assert rig.look() is None
     rig.say(other, phase=Phase.ENDED, outcome=Outcome.FAILED)
     assert rig.look() is (Reason.STOPPED if stops else None)
+
+
+def test_without_node_0_the_others_stop_but_not_while_it_boots_or_has_ended(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, rank=1)
+    assert rig.look_for(LEADERLESS_S + 10) is None
+    rig.say(0)
+    assert rig.look_for(LEADERLESS_S - 10) is None
+    rig.say(0, phase=Phase.ENDED, outcome=Outcome.SUCCEEDED)
+    assert rig.look_for(LEADERLESS_S + 10) is None
+    rig.say(0)
+    rig.look()
+    assert rig.look(10 * LEADERLESS_S) is None  # nobody could be heard in that time
+    assert rig.look_for(LEADERLESS_S + 10) is Reason.STOPPED
+
+
+def test_a_node_that_waits_for_node_0_in_vain_ends_the_job_for_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Machines on demand are not replaced: the others would wait, and cost, for ever."""
+    rig = Rig(tmp_path, rank=1)
+    rig.say(1, phase=Phase.ENDED, outcome=Outcome.STOPPED)
+    monkeypatch.setattr(node, "LEADERLESS_S", -1.0)
+    seat = Seat(rig.store, rig.watched.task, 1, tmp_path, tmp_path, "127.0.0.1", "i", None)
+    node.Node(seat).run()
+    found = status.read(rig.store, JOB)
+    assert found.state is State.LOST
+    assert found.error
+    assert "Node 0" in found.error
 
 
 def test_a_peer_that_falls_silent_is_lost_but_only_node_0_acts(tmp_path: Path) -> None:
