@@ -29,6 +29,7 @@ from llmcloud.cli.instance_options import (
 from llmcloud.cli.session import JsonOption, Session, YesOption
 from llmcloud.core import registry
 from llmcloud.core.errors import UsageError
+from llmcloud.core.instances import GLOBAL
 from llmcloud.runtime import status
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ def delete(
     landlord = _landlord(provider_of(provider, Session.open().home)[0], quiet=as_json)
     places = {name: landlord.places(name) for name in dict.fromkeys(names)}
     for name, found in places.items():
-        output.say(f"To be deleted: {name}, in {', '.join(sorted(found))}.")
+        regions = ", ".join(sorted(found - {GLOBAL}))
+        output.say(f"To be deleted: {name}{regions and f', in {regions}'}.")
     if not output.confirm("Delete with all that is on the disks?", yes=yes):
         raise UsageError("Nothing was deleted.")
     for name, found in places.items():
@@ -217,7 +219,9 @@ def _is_there(made: Instance) -> str:
 
 def _expiry(instance: Instance) -> str:
     expires = instance.expires_at
-    return "with no end" if expires is None else f"until {status.rfc3339(expires)}"
+    if expires is None:
+        return "with no end"
+    return time.strftime("until %Y-%m-%d %H:%M UTC", time.gmtime(expires))
 
 
 def _row(instance: Instance, now: float, *, with_job: bool) -> list[str]:

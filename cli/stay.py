@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from llmcloud.cli import output
 from llmcloud.cli.lines import printer
 from llmcloud.cli.machine_lines import show_machines
+from llmcloud.cli.render import span
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import JobCancelled, JobFailed
 from llmcloud.core.follow import Ending, follow
@@ -17,8 +19,12 @@ from llmcloud.runtime.errors import CredentialsError, Throttled, Unavailable
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from llmcloud.cli.session import OpenJob
     from llmcloud.runtime.status import Status
+
+FIRST_WORD_S, NEXT_WORD_S = 10.0, 30.0  # of silence, while machines start
 
 
 def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> None:
@@ -27,8 +33,15 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
     ending = Ending(opened.store, opened.id, opened.status)
     nodes = jobs.read(opened.store, opened.id).task.nodes
     show = printer(reader, nodes=nodes, as_json=as_json)
+    patience = Patience()
+
+    def caught_up() -> None:
+        show.flush()
+        if ending.status and not as_json:
+            patience(ending.status)
+
     try:
-        for line in follow(reader, ending, show.flush):
+        for line in follow(reader, ending, caught_up):
             show(line)
         show_machines(opened, show)
         show.finish()
@@ -46,6 +59,28 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
 
             output.emit_last(status_document(opened.observe(), opened))
         finish(opened, ending.status)
+
+
+class Patience:
+    """Says now and then that a job's machines have yet to start: some take minutes to boot."""
+
+    def __init__(
+        self,
+        tell: Callable[[str], None] = output.say,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tell, self._clock = tell, clock
+        self._since = clock()
+        self._next = self._since + FIRST_WORD_S
+
+    def __call__(self, seen: Status) -> None:
+        """Look at a job's state once."""
+        if seen.state is not State.PROVISIONING or (now := self._clock()) < self._next:
+            return
+        self._next = now + NEXT_WORD_S
+        place = seen.zone or seen.region
+        where = f" in {place}" if place else ""
+        self._tell(f"waiting for the machines{where} ({span(now - self._since)})")
 
 
 def finish(opened: OpenJob, ended: Status) -> None:

@@ -53,6 +53,8 @@ def submit(
     stores.remember(session.home, store.url)  # only what can be one
     for passed_over in plan.passed_over:
         output.warn(passed_over)
+    if plan.max_cost_usd is None:
+        output.warn("limits.max_duration is not set: a job that hangs costs until you cancel it")
     told = (lambda _: None) if as_json else output.mention
     showing = functools.partial(progress.bar, "uploading", quiet=as_json)
     try:

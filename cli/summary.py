@@ -28,10 +28,8 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
     """Return a job as lines: how it is, how its training goes, what to type next."""
     now, at_s = view.status, now_s or time.time()
     error = render.one_line(now.error) if now.error else ""
-    where = ", ".join(part for part in (now.provider, now.service, now.region) if part)
-    nodes = f"{task.nodes} node" + "s" * (task.nodes > 1)
     rows = {
-        "where": f"{where}, {nodes}",
+        "where": _where(view, task.nodes),
         "when": _when(now, at_s),
         "step": _step(latest),
         "latest": "  ".join(_values(latest)),
@@ -48,6 +46,16 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         if value:
             lines.append(output.paint(f"{key:8}", output.DIM, sys.stdout) + value)
     return "\n".join(lines)
+
+
+def _where(view: View, nodes: int) -> str:
+    """Say where a job runs, and on how many of what."""
+    now, offer = view.status, view.offer
+    what = f"{nodes} node" + "s" * (nodes > 1)
+    if offer and offer.region:
+        what = f"{nodes} x {offer.instance_type}{' (spot)' if offer.spot else ''}"
+    place = now.zone or now.region
+    return ", ".join(part for part in (now.provider, now.service, place, what) if part)
 
 
 def _coming(view: View) -> str:

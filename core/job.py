@@ -97,6 +97,7 @@ class View:
     machines: list[Machine]
     beats: dict[int, Heartbeat]
     price_usd_per_hour: float = 0.0
+    offer: Offer | None = None
 
 
 def new_id(name: str) -> str:
@@ -196,8 +197,8 @@ def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
     found, machines = _ask(store, job_id, compute)
     beats = heartbeat.read_all(store, job_id, found.attempt)
     job = read(store, job_id)
-    price = offer_of(job, found).price_usd_per_hour * job.task.nodes
-    return View(found, machines, beats, price)
+    offer = offer_of(job, found)
+    return View(found, machines, beats, offer.price_usd_per_hour * job.task.nodes, offer)
 
 
 def observe_status(store: ObjectStore, job_id: str, compute: Compute | None) -> Status:

@@ -36,7 +36,7 @@ POLL_S = 1.0
 
 @dataclass
 class Launcher:
-    """All that a launch works with; `tell` gets a sentence about each place that has nothing."""
+    """All that a launch works with; `tell` hears what is asked for, and where there is none."""
 
     store: ObjectStore
     compute: Compute
@@ -93,6 +93,10 @@ class Launcher:
             self._last_launch += 1
         launch = self._last_launch
         first = (before.zone if is_same else None) or ""
+        if offer.region:
+            spot = " (spot)" if offer.spot else ""
+            what = f"{self.job.task.nodes} x {offer.instance_type}{spot}"
+            self.tell(f"{self.job.id}: asking for {what} in {offer.region}")
         refusal = NoCapacity(f"No zone has {offer.instance_type}.", where=offer.region or "")
         with ThreadPoolExecutor(1) as pool:
             intending = pool.submit(self._intend, launch, offer)

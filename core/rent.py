@@ -131,7 +131,7 @@ class Landlord:
         """Wait until a machine runs and answers; return it, also when it does not answer."""
         self.tell(f"{instance.name}: {instance.id} in {instance.zone}, starting")
         running = self._await_running(instance)
-        self.tell(f"{instance.name} runs")
+        self.tell(f"{instance.name} boots, and can soon be reached")
         deadline = self.clock() + REACH_TIMEOUT_S
         while self.instances.is_reachable(running) is False:
             if self.clock() > deadline:

@@ -111,7 +111,12 @@ def test_zones_come_before_regions_and_each_refusal_is_told(store: FileStore) ->
     told: list[str] = []
     launcher(store, cloud, tell=told.append).run()
     assert cloud.asked == [("east-a", 1), ("east-b", 1), ("west-a", 2), ("west-b", 2)]
-    assert [each.partition(" Trying")[0] for each in told] == ["Nothing here."] * 3
+    assert [each.partition(" Trying")[0] for each in told] == [
+        "n-1: asking for 1 x small in east",
+        *["Nothing here."] * 2,
+        "n-1: asking for 1 x small in west",
+        "Nothing here.",
+    ]
     assert status.read(store, "n-1").region == "west"
     assert [place.region for place in cloud.withdrawn] == ["east", "east", "west"]
 

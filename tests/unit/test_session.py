@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rig import snapshots
 
 from llmcloud.cli.session import OpenJob, Session
+from llmcloud.cli.stay import Patience
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
@@ -164,3 +166,20 @@ def test_a_cloud_is_not_asked_for_machines_at_each_look(tmp_path: Path) -> None:
     assert [job.status().state for _ in range(5)] == [State.RUNNING] * 5
     assert cloud.asked <= 2
     assert {each.machines[0].id for each in seen} == {"of n-1"}
+
+
+def test_who_waits_for_machines_is_told_now_and_then() -> None:
+    """A machine may take minutes to boot; nothing is said where it takes a moment."""
+    told: list[str] = []
+    seconds = iter([0.0, 9.0, 10.0, 39.0, 65.0])
+    patience = Patience(told.append, lambda: next(seconds))
+    coming = Status(
+        "x-1", "x", "aws", "vm", "us-east-1", State.PROVISIONING, OLD, zone="us-east-1a"
+    )
+    for _ in range(4):
+        patience(coming)
+    patience(replace(coming, state=State.RUNNING))
+    assert told == [
+        "waiting for the machines in us-east-1a (10s)",
+        "waiting for the machines in us-east-1a (1m 5s)",
+    ]

@@ -9,6 +9,7 @@ import pytest
 from tests.rig import snapshots
 
 from llmcloud.cli import render, summary
+from llmcloud.core.provider import Offer
 from llmcloud.runtime.heartbeat import Heartbeat, Phase
 from llmcloud.runtime.status import State
 from llmcloud.runtime.task import Task
@@ -81,6 +82,14 @@ def test_a_job_that_has_not_begun_says_little() -> None:
         "when    submitted 30s ago",
         "nodes   0:worker unknown  1:worker unknown",
     ]
+
+
+def test_a_job_on_machines_of_a_cloud_tells_which() -> None:
+    seen = snapshots.submitted()
+    offer = Offer("aws", "vm", "us-east-1", "p5.48xlarge", 192, 2 << 40, 55.0, spot=True)
+    now = replace(seen.view.status, zone="us-east-1b")
+    there = replace(seen, view=replace(seen.view, offer=offer, status=now))
+    assert "where   aws, vm, us-east-1b, 2 x p5.48xlarge (spot)" in text(there, {}).splitlines()
 
 
 def test_many_nodes_are_counted() -> None:
