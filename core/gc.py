@@ -133,7 +133,8 @@ def find(
             )
             for job_id, compute in jobs_of.unaccounted
         ]
-    looked_at = frozenset(store.url for store in stores if store.is_there())
+    there = tuple(store for store in stores if store.is_there())
+    looked_at = frozenset(store.url for store in there)
     for compute in computes:
         try:
             leftovers = compute.leftovers(frozenset(live), looked_at)
@@ -143,7 +144,7 @@ def find(
                 failed(failure)
             continue
         found += [
-            Found(leftover, stores[0], compute, tuple(stores))
+            Found(leftover, stores[0], compute, there)
             for leftover in leftovers
             if leftover.kind != FOLDER or leftover.job not in resumable
         ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from llmcloud.core import tidy
 from llmcloud.core.errors import JobCancelled
-from llmcloud.core.provider import Launch
+from llmcloud.core.provider import Launch, MachineState
 from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.errors import Failure, NoCapacity, QuotaExceeded, Throttled, Unavailable
 from llmcloud.runtime.journal import Stage
@@ -176,11 +176,17 @@ class Launcher:
 
     def _await_machines(self, launch: Launch) -> None:
         deadline = self.clock() + MACHINES_TIMEOUT_S
-        while not any(each.is_there for each in self.compute.describe(launch.place)):
+        while not _came(self.compute.describe(launch.place)):
             if self.clock() > deadline:
                 where = f"{launch.zone or launch.offer.region}, {launch.offer.instance_type}"
                 raise NoCapacity(f"No machine came in {MACHINES_TIMEOUT_S:g} s.", where=where)
             self.wait(POLL_S)
+
+
+def _came(machines: list[Machine]) -> bool:
+    """Tell whether a machine is there, or has been and will not be replaced."""
+    is_coming = any(each.state is MachineState.COMING for each in machines)
+    return any(each.is_there or (each.is_gone and not is_coming) for each in machines)
 
 
 def nowhere(provider: str, refusals: list[Failure]) -> Failure:

@@ -134,3 +134,13 @@ def test_what_gc_found_of_a_job_stays_once_it_is_resumed(store: FileStore) -> No
     for each in found:
         each.remove()
     assert cloud.deletes == 0
+
+
+def test_a_store_that_nobody_has_made_keeps_gc_from_nothing(store: FileStore) -> None:
+    removed: list[Leftover] = []
+    cloud: Any = Cloud()
+    cloud.remove = lambda leftover: removed.append(leftover) or True
+    stores = [FileStore(store.root.with_name("absent")), store]
+    for each in gc.find(stores, [cloud], lambda failure: pytest.fail(str(failure))):
+        each.remove()
+    assert [each.kind for each in removed] == ["role"]

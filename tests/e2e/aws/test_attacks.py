@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
+from tests.e2e.aws.conftest import BUCKET
 from tests.e2e.conftest import eventually
 
 if TYPE_CHECKING:
@@ -19,6 +21,12 @@ def job_in(done: Done) -> str:
     found = re.search(r"job (\S+) on aws", done.err)
     assert found, done.err
     return found[1]
+
+
+def jobs_of(submitter: Submitter, name: str) -> list[str]:
+    """Return the jobs in the store whose names begin so."""
+    found = submitter.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"jobs/{name}-")
+    return sorted({each["Key"].split("/")[1] for each in found.get("Contents", ())})
 
 
 def test_who_looks_while_a_job_is_resumed_does_not_take_it_for_lost(submitter: Submitter) -> None:
@@ -37,4 +45,34 @@ def test_who_looks_while_a_job_is_resumed_does_not_take_it_for_lost(submitter: S
     _, err = child.communicate(timeout=120)
     assert child.returncode == 0, err
     assert submitter.state(job)["attempt"] == 2
+    assert submitter.left() == {}
+
+
+def test_a_program_that_was_tampered_with_runs_nowhere_and_nothing_replaces_its_machine(
+    submitter: Submitter,
+) -> None:
+    """With nobody there, a group would bring machines that can't boot for ever, at a cost each."""
+    path = submitter.job("tampered", "true", "resources: {cpus: 2, spot: true}\n")
+    submitter.control(
+        "faults", service="autoscaling", operation="CreateAutoScalingGroup", hold=True
+    )
+    child = submitter.start("submit", path, "--detach", "--json")
+    held = eventually(lambda: submitter.rig.cloud.faults.held, "the launch is held")
+    (job,) = jobs_of(submitter, "tampered")
+    runtime = json.loads(submitter.object(f"jobs/{job}/job.json"))["runtime"]
+    key, s3 = f"code/{runtime}.pyz", submitter.client("s3")
+    program = submitter.object(key)
+    try:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=program + b"import os")
+        submitter.control(f"held/{next(iter(held))}", fate="go")
+        assert child.wait(timeout=60) == 0
+        eventually(lambda: submitter.state(job)["state"] == "lost", "it is lost")
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=program)
+    (group,) = submitter.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+    assert group["DesiredCapacity"] == 0
+    found = submitter.client("ec2").describe_instances()["Reservations"]
+    assert sum(len(each["Instances"]) for each in found) == 1
+    assert "node.pyz: FAILED" in submitter.log(job)
+    assert submitter.cli("gc", "--yes").code == 0
     assert submitter.left() == {}
