@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ SAVES = """
     import os, signal, sys, time
     from pathlib import Path
     def save(*_):
-        Path(os.environ["LLMCLOUD_CHECKPOINT_DIR"], "step-7.txt").write_text("saved")
+        Path(os.environ["LLMCLOUD_CHECKPOINT_DIR"], "step-7.bin").write_text("saved")
         sys.exit(0)
     signal.signal(signal.SIGTERM, save)
     print("begun", flush=True)
@@ -292,20 +293,20 @@ def test_a_setup_that_fails_shows_its_log(submitter: Submitter) -> None:
 
 
 def test_a_boot_that_fails_shows_what_the_machine_printed(submitter: Submitter) -> None:
-    """The program can't be fetched: what the boot script printed is all that there is."""
-    submitter.control(
-        "faults",
-        service="s3",
-        operation="GetObject",
-        key=".pyz",
-        machine=True,
-        code="NoSuchKey",
-        status=404,
-        times=0,
-    )
-    done = submitter.cli("submit", submitter.job("noboot", "true", SMALL))
-    assert done.code == 7, done.err
-    assert "404" in done.out
+    """The node's program is not what was staged: what the boot script printed is all there is."""
+    bucket = f"llmcloud-broken-{uuid.uuid4().hex[:8]}"
+    path = submitter.job("noboot", "true", f"{SMALL}store: s3://{bucket}\n")
+    submitter.control("faults", operation="RunInstances", hold=True, machine=False)
+    child = submitter.start("submit", path)
+    eventually(lambda: submitter.rig.cloud.faults.await_held(1), "the submit is held")
+    s3 = submitter.client("s3")
+    staged = s3.list_objects_v2(Bucket=bucket, Prefix="code/")["Contents"]
+    (program,) = (each["Key"] for each in staged if each["Key"].endswith(".pyz"))
+    s3.put_object(Bucket=bucket, Key=program, Body=b"garbage")
+    submitter.rig.cloud.faults.clear()
+    out, err = child.communicate(timeout=HELD_S)
+    assert child.returncode == 7, err
+    assert b"node.pyz: FAILED" in out
     assert submitter.left() == {}
 
 

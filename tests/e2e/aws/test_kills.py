@@ -169,6 +169,36 @@ def test_a_tidying_up_killed_at_any_request_leaves_nothing_to_gc(
     _collect(submitter)
 
 
+@pytest.mark.parametrize("operation", ["CreateSecurityGroup", "CreateRole", "RunInstances"])
+def test_a_request_that_arrives_when_all_was_forgotten_leaves_nothing_to_gc(
+    submitter: Submitter, operation: str
+) -> None:
+    """It was on its way when the command was killed, and is done after the first `gc`."""
+    path = submitter.job("late", "true")
+    child = submitter.start("submit", path, "--detach")
+    held = _held_at(submitter, child, Boundary(0, after=False, operation=operation))
+    submitter.send(child, signal.SIGKILL)
+    assert submitter.cli("gc", "--yes").code == 0
+    assert submitter.left() == {}
+    faults = submitter.rig.cloud.faults
+    for number in held:
+        faults.release(number, "go")
+    eventually(lambda: all(faults.journal[n - 1]["status"] for n in held), "it was done")
+    _collect(submitter)
+    assert submitter.state(*_jobs(submitter, path))["state"] == "lost"
+
+
+def test_gc_needs_nothing_of_the_machine_that_submitted(submitter: Submitter) -> None:
+    """It is lost, with all that it knew; the tags tell the store, and the store the rest."""
+    job = submitter.submit(submitter.job("stolen", "true"))
+    _ended(submitter, job)
+    another = {"LLMCLOUD_HOME": str(submitter.root / "another")}
+    done = submitter.cli("gc", "--yes", env=another)
+    assert done.code == 0, done.err
+    assert job in done.out
+    assert submitter.left() == {}
+
+
 def _submit(submitter: Submitter, market: str) -> int:
     """Submit without being disturbed; return the place in the journal where that begins."""
     since = _count(submitter)
@@ -210,22 +240,27 @@ def _kind_of(key: str) -> str:
 
 def _killed_at(submitter: Submitter, child: subprocess.Popen[bytes], boundary: Boundary) -> bool:
     """Kill a command once it is at a request; False when it ended and never made that one."""
+    held = _held_at(submitter, child, boundary)
+    if held:
+        submitter.send(child, signal.SIGKILL)
+        child.wait()
+    for number in held:
+        submitter.rig.cloud.faults.release(number, "drop")
+    return bool(held)
+
+
+def _held_at(submitter: Submitter, child: subprocess.Popen[bytes], boundary: Boundary) -> list[int]:
+    """Return the request at which a command is held; none when it ended without."""
     faults = submitter.rig.cloud.faults
     submitter.control("faults", **boundary.rule)
     while True:
-        mine = [
+        own = [
             number
             for number in faults.await_held(HELD_POLL_S)
             if not faults.journal[number - 1]["key_id"].startswith(SESSION)
         ]
-        if mine:
-            submitter.send(child, signal.SIGKILL)
-            child.wait()
-            for number in mine:
-                faults.release(number, "drop")
-            return True
-        if child.poll() is not None:
-            return False
+        if own or child.poll() is not None:
+            return own
 
 
 def _hold_machines(submitter: Submitter, path: str) -> None:

@@ -20,8 +20,8 @@ ask() { local role && role=$(metadata iam/security-credentials/) && metadata "ia
 s3() { ask --aws-sigv4 "aws:amz:$REGION:s3" -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' "$@"; }
 end() { tail -c 9999 boot.log >boot.end; s3 -T boot.end "$BUCKET/jobs/$JOB/boot/$(metadata instance-id).log"
   [ -z "$LEAVE" ] || ask --aws-sigv4 aws:amz -d "$LEAVE$(metadata instance-id)" "$SCALING"; shutdown -h now; }
-trap 'end || shutdown -h now' EXIT  # whatever went wrong: nothing runs on, and nothing replaces it
-exec > >(tee -a boot.log) 2>&1; shutdown -h +30  # a boot that hangs
+exec 3>&1 > >(tee -a boot.log) 2>&1; tee=$! && shutdown -h +30  # a boot that hangs
+trap 'exec >&3 2>&1; timeout 9 tail --pid="$tee" -f /dev/null || :; end || shutdown -h now' EXIT  # nothing runs on
 s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"; echo "$RUNTIME  node.pyz" | sha256sum -c -
 python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy python3-venv; }
 python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
