@@ -22,6 +22,7 @@ from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.instances import AwsInstances
 from llmcloud.providers.aws.machines import Machines
+from llmcloud.providers.aws.names import LABELS
 from llmcloud.providers.aws.training import Training
 from llmcloud.runtime import status
 from llmcloud.runtime.errors import Failure
@@ -68,7 +69,9 @@ class Aws(Compute):
         return AwsInstances(self._account, self._identity)
 
     def refusals(self, spec: JobSpec) -> list[Problem]:
+        too_many = spec.service != MANAGED and len(spec.labels) > LABELS
         asked = [
+            ("labels", too_many, f"there is room for {LABELS} tags beside its own"),
             ("launcher", spec.launcher.name not in LAUNCHERS, f"it has {', '.join(LAUNCHERS)}"),
             ("store", not (spec.store or "s3://").startswith("s3://"), "its machines reach S3"),
         ]

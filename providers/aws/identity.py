@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 SHARED_ROLE = "llmcloud-node"  # that an administrator has made, where jobs may make none
 POLICY = "llmcloud-job"
+NO_TAG, TAG_CHARACTERS = re.compile(r"[^\w\s.:/=+@-]"), 256  # as IAM's model has it
 SERVICES = ("ec2.amazonaws.com", "sagemaker.amazonaws.com")
 READ = ("s3:GetObject",)
 WRITE = (
@@ -72,6 +74,11 @@ class Caller:
     def partition(self) -> str:
         """Return the part of AWS that the account is of: aws, aws-cn or aws-us-gov."""
         return self.arn.split(":")[1]
+
+    @property
+    def tag(self) -> str:
+        """Return the ARN as the value of a tag: IAM's names may have more characters, and more."""
+        return NO_TAG.sub("_", self.arn)[:TAG_CHARACTERS]
 
 
 class Identity:

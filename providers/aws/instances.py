@@ -187,7 +187,7 @@ class AwsInstances(Instances):
     def _prepare(self, ask: Ask) -> Where:
         """Find or make what the machine needs, at the same time where it can be."""
         region, name = _region(ask.offer), ask.spec.name
-        tags = names.instance_tags(ask, self._identity.caller.arn)
+        tags = names.instance_tags(ask, self._identity.caller.tag)
         subnets = self._subnets.get(region) or Network(self._account, region).subnets()
         subnet = subnets[ask.zone] if ask.zone else next(iter(subnets.values()))
         wanted = machine_images.wanted(ask.spec.resources.image, ask.offer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Machine, MachineState, Printed, Request
 from llmcloud.providers.aws import boot, machine_images, names, quotas, secrets
-from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.providers.aws.errors import Refusal, code_of, translated
 from llmcloud.providers.aws.groups import Groups
 from llmcloud.providers.aws.machine_request import (
     Where,
@@ -130,8 +130,9 @@ class Machines:
                 if code_of(error) in MADE_ALREADY:  # by another version of this program
                     return self.describe(launch.place)
                 if code_of(error) in PROFILE_UNKNOWN and self._identity.is_new(where.profile):
+                    said = Refusal.of(error).said  # which may be about something else
                     raise Unavailable(
-                        "The machines' new role is not known everywhere yet.", where=place
+                        f"The machines' new role is not known everywhere yet{said}.", where=place
                     ) from error
                 raise
         return [_described(each) for each in made]
@@ -139,7 +140,7 @@ class Machines:
     def _prepare(self, launch: Launch, spec: JobSpec, user_data: str) -> Where:
         """Find or make what machines need, at the same time where they need it of each other."""
         job, offer, region = launch.job, launch.offer, _region(launch.offer)
-        tags = names.tags(launch, self._identity.caller.arn)
+        tags = names.tags(launch, self._identity.caller.tag)
         network = Network(self._account, region)
         found, subnets = self._image(spec, offer), self._subnets(offer).result()
         chosen = [subnets[launch.zone]] if launch.zone else list(subnets.values())

@@ -19,6 +19,7 @@ LAUNCH = f"{TAG}launch"
 INSTANCE, CREATED, OWNER = f"{TAG}instance", f"{TAG}created", f"{TAG}owner"
 INSTANCE_PREFIX = f"{PREFIX}instance."  # no job's name has a dot
 NEVER = "never"
+LABELS = 50 - 8  # tags beside ours that there is room for
 SUBNETS = "LLMCLOUD_AWS_SUBNETS"  # the variable that names an account's own, for all machines
 EXPIRY_MARGIN_S = 900.0  # a job ends itself at its limit; its machine is ended a little later
 
@@ -44,8 +45,7 @@ def tags(launch: Launch, owner: str) -> dict[str, str]:
     job, expires = launch.job, expires_epoch_s(launch)
     labels: Mapping[str, str] = job.spec.get("labels") or {}
     return {
-        **{name: str(value) for name, value in labels.items()},
-        "Name": of_job(job.id),
+        **_named(of_job(job.id), labels),
         JOB: job.id,
         f"{TAG}attempt": str(launch.attempt),
         LAUNCH: str(launch.number),
@@ -65,13 +65,17 @@ def instance_tags(ask: Ask, owner: str) -> dict[str, str]:
     """Return the tags of all that is made for a machine by itself."""
     expires = ask.expires_epoch_s
     return {
-        **ask.spec.labels,
-        "Name": of_instance(ask.spec.name),
+        **_named(of_instance(ask.spec.name), ask.spec.labels),
         INSTANCE: ask.spec.name,
         CREATED: ask.at,
         EXPIRES: NEVER if expires is None else status.rfc3339(expires),
         OWNER: owner,
     }
+
+
+def _named(name: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return the labels, and the tag that consoles show: for IAM, a label `name` is the same."""
+    return dict(labels) if "name" in labels else {**labels, "Name": name}
 
 
 def expiry_of(tags: Mapping[str, str]) -> float | None:

@@ -55,7 +55,7 @@ class Network:
         InvalidRequest where there is no default one, NoCapacity in regions that named ones are not
         of.
         """
-        named = [each for each in os.environ.get(SUBNETS, "").split(",") if each]
+        named = list(filter(None, map(str.strip, os.environ.get(SUBNETS, "").split(","))))
         filters = [{"Name": "subnet-id", "Values": named}] if named else DEFAULT
         with translated(f"{self._region}, subnets"):
             found = self._ec2.describe_subnets(Filters=filters)["Subnets"]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from llmcloud.providers.aws.credentials import Account
 
+STANDARD_BYTES = 4096  # more costs cents a month
 PAGE = 10  # that DeleteParameters takes at once
 
 
@@ -19,9 +20,10 @@ def keep(account: Account, region: str, job: str, values: Mapping[str, str]) -> 
     """Write a job's secrets down, encrypted, where only its own machines may read them."""
     for name, value in values.items():
         path = f"{layout.secrets(job)}/{name}"
+        tier = "Advanced" if len(value.encode()) > STANDARD_BYTES else "Standard"
         with translated(f"{region}, parameter {path}"):
             account.client_of("ssm", region).put_parameter(
-                Name=path, Value=value, Type="SecureString", Overwrite=True
+                Name=path, Value=value, Type="SecureString", Overwrite=True, Tier=tier
             )
 
 

@@ -92,7 +92,7 @@ class Training:
 
         where = f"{launch.offer.region}, ml.{launch.offer.instance_type}"
         self._expect_possible(launch.offer, spec, bucket_region, where)
-        owner = self._identity.caller.arn
+        owner = self._identity.caller.tag
         role = self._identity.role(launch.job, names.tags(launch, owner))
         arn = self._identity.role_arn(role)
         secrets.keep(self._account, launch.offer.region or "", launch.job.id, launch.secrets)

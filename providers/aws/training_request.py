@@ -29,7 +29,6 @@ SERVICE = "sagemaker"  # the part of a job's prefix that the service writes
 CHANNELS = 20
 HYPERPARAMETERS, NAME_CHARACTERS, VALUE_CHARACTERS = 100, 256, 2500
 VARIABLES, VARIABLE_CHARACTERS = 100 - 1, 512  # one is ours
-LABELS = 50 - 8  # the others are ours
 TRIES = 30
 LONGEST_S = 28 * 24 * 3600
 # Where the job file says nothing: the quota that accounts have for the longest run,
@@ -51,7 +50,7 @@ class Settings:
     def from_environ(cls) -> Settings:
         """Read the user's variables; InvalidRequest for half a network."""
         subnets, groups = (
-            tuple(filter(None, os.environ.get(name, "").split(",")))
+            tuple(filter(None, map(str.strip, os.environ.get(name, "").split(","))))
             for name in (SUBNETS, SECURITY_GROUPS)
         )
         if bool(subnets) != bool(groups):
@@ -222,9 +221,11 @@ def _refused(spec: JobSpec) -> Iterator[tuple[str, str, str]]:
     if limit and limit.seconds > LONGEST_S:
         hint = f"At most {LONGEST_S // 3600}h"
         yield "limits.max_duration", "a training job runs for 28 days at the most", hint
-    if len(spec.labels) > LABELS:
-        yield "labels", f"there is room for {LABELS} tags beside ours", "Leave some out"
+    if len(spec.labels) > names.LABELS:
+        yield "labels", f"there is room for {names.LABELS} tags beside ours", "Leave some out"
     given = {name: _text(value) for name, value in spec.hyperparameters.items()}
+    for name in (name for name, value in given.items() if "\n" in value or "\r" in value):
+        yield f"hyperparameters.{name}", "it has one line", "Put it into a file of the code, or env"
     yield from _too_much(
         "hyperparameters", given, (HYPERPARAMETERS, NAME_CHARACTERS, VALUE_CHARACTERS)
     )
