@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
 from llmcloud.core import gc as sweep
 from llmcloud.runtime.errors import Failure
 
+if TYPE_CHECKING:
+    from llmcloud.core.provider import Leftover
+
 
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what would go.")] = False,
@@ -19,9 +22,8 @@ def gc(
     store: StoreOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Find what jobs have left behind (processes, folders, half uploads), and remove it."""
+    """Find what jobs have left behind (machines, processes, half uploads), and remove it."""
     output.json_mode(as_json)
-    from llmcloud.cli import render
     from llmcloud.core import registry
 
     session = Session.open(store)
@@ -34,10 +36,9 @@ def gc(
     if as_json:
         output.emit([asdict(each.leftover) for each in found])
     elif found:
-        rows = [
-            [each.kind, each.job or "-", render.size(each.size_bytes), each.detail, each.id]
-            for each in (each.leftover for each in found)
-        ]
+        rows = [_row(each.leftover) for each in found]
+        from llmcloud.cli import render
+
         print(render.table(rows, ["KIND", "JOB", "SIZE", "WHAT", "WHERE"]))  # noqa: T201
     elif not failures:
         output.say("Nothing is left over.")
@@ -47,6 +48,13 @@ def gc(
         failures += kept
     if failures:  # what was found may not be all
         raise failures[0]
+
+
+def _row(leftover: Leftover) -> list[str]:
+    from llmcloud.cli import render
+
+    size = render.size(leftover.size_bytes) if leftover.size_bytes else "-"  # a machine has none
+    return [leftover.kind, leftover.job or "-", size, leftover.detail, leftover.id]
 
 
 def _failure(found: sweep.Found) -> Failure | None:

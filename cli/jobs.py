@@ -142,4 +142,5 @@ def cancel(
     if as_json:
         output.emit(render.summary_document(seen))
     else:
-        output.say(f"{opened.id}: {seen.state.value}")
+        coming = "" if seen.state.is_final else ", until its nodes have saved and ended"
+        output.say(f"{opened.id}: {seen.state.value}{coming}")

@@ -27,7 +27,6 @@ HEADS = ("JOB", "STATE", "PROVIDER", "STEP", "LOSS", "AGE", "DURATION", "EXIT")
 def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None) -> str:
     """Return a job as lines: how it is, how its training goes, what to type next."""
     now, at_s = view.status, now_s or time.time()
-    error = render.one_line(now.error) if now.error else ""
     rows = {
         "where": _where(view, task.nodes),
         "when": _when(now, at_s),
@@ -37,7 +36,7 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "waits": _coming(view),
         "cost": _cost(jobs.cost_usd(view, at_s)),
         "exit": "" if now.exit_code is None else str(now.exit_code),
-        "error": error and output.paint(error, output.RED, sys.stdout),
+        **_why(now),
         "next": ("\n" + " " * 8).join(_next(now, task, latest)),
     }
     name = output.paint(now.job, output.BOLD, sys.stdout)
@@ -96,6 +95,16 @@ def _when(now: Status, at_s: float) -> str:
     if now.ended_at:
         said += f", ended {render.age(now.ended_at, at_s)} ago"
     return said + (f", attempt {now.attempt}" if now.attempt > 1 else "")
+
+
+def _why(now: Status) -> dict[str, str]:
+    """Say what ended a job; or, while it goes on, what ended its last attempt."""
+    if not now.error:
+        return {}
+    said = render.one_line(now.error)
+    if now.state.is_final:
+        return {"error": output.paint(said, output.RED, sys.stdout)}
+    return {"before": f"attempt {now.attempt - 1} ended: {said}" if now.attempt > 1 else said}
 
 
 def _step(latest: Latest, *, short: bool = False) -> str:

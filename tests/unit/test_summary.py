@@ -59,6 +59,14 @@ def test_a_failed_job_tells_why_and_what_to_do() -> None:
     ]
 
 
+def test_what_ended_an_attempt_is_no_error_of_a_job_that_goes_on() -> None:
+    seen = snapshots.running()
+    now = replace(seen.view.status, error="node 0 was preempted")
+    lines = text(replace(seen, view=replace(seen.view, status=now))).splitlines()
+    assert "before  attempt 1 ended: node 0 was preempted" in lines
+    assert not [line for line in lines if line.startswith("error")]
+
+
 @pytest.mark.parametrize(
     ("state", "wanted"),
     [
