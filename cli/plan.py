@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.load import LoadedSpec
 
 SHOWN = 3  # offers to fall back on; --json has all
+NEXT_LINE = "\n" + " " * 9
 
 
 def plan(
@@ -74,7 +75,7 @@ def alternatives(made: Plan) -> str:
     ]
     others = [each.price_usd_per_hour for each in made.alternatives[SHOWN:]]
     most = f", up to ${max(others) * made.nodes:.2f} an hour" if others else ""
-    return ", ".join(shown) + (f", … and {len(others)} more{most}" if others else "")
+    return NEXT_LINE.join([*shown, *([f"… and {len(others)} more{most}"] if others else [])])
 
 
 def _accelerators(count: int, name: str | None) -> str:

@@ -32,14 +32,14 @@ def offer(region: str, price: float, **changed: Any) -> Offer:
         ([offer("a", 0.25, spot=True)], "g6.xlarge in a (spot, $0.50 an hour)"),
         (
             [offer("a", 1.0), offer("b", 2.0), offer("c", 3.0)],
-            ", ".join(
+            ("\n" + " " * 9).join(
                 f"g6.xlarge in {each} (on demand, ${price}.00 an hour)"
                 for each, price in (("a", 2), ("b", 4), ("c", 6))
             ),
         ),
         (
             [offer(each, 1.0) for each in "abcdefgh"],
-            "".join(f"g6.xlarge in {each} (on demand, $2.00 an hour), " for each in "abc")
+            "".join(f"g6.xlarge in {each} (on demand, $2.00 an hour)\n         " for each in "abc")
             + "… and 5 more, up to $2.00 an hour",
         ),
     ],
