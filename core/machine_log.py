@@ -9,6 +9,7 @@ from llmcloud.core.logs import KIND, Line, Stream
 from llmcloud.runtime import layout, status
 from llmcloud.runtime.records import Record
 from llmcloud.runtime.segments import Position
+from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,8 @@ def lines(store: ObjectStore, compute: Callable[[], Compute], job_id: str) -> It
     """
     found = status.read(store, job_id)
     attempt = f"{layout.streams(job_id, KIND)}{found.attempt:0{layout.ATTEMPT_DIGITS}d}/"
-    if not found.launch or store.folders(attempt):
+    has_begun = found.state in {State.RUNNING, State.SUCCEEDED}  # though it may print nothing
+    if not found.launch or has_begun or store.folders(attempt):
         return
     kept = list(store.objects(layout.boots(job_id)))
     for entry in kept:
