@@ -34,7 +34,7 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "latest": "  ".join(_values(latest)),
         "nodes": _nodes(view, task) if task.nodes > 1 or not now.state.is_final else "",
         "waits": _coming(view),
-        "cost": _cost(jobs.cost_usd(view, at_s)),
+        "cost": _cost(jobs.cost_usd(view, at_s), is_over=now.state.is_final),
         "exit": "" if now.exit_code is None else str(now.exit_code),
         **_why(now),
         "next": ("\n" + " " * 8).join(_next(now, task, latest)),
@@ -135,8 +135,11 @@ def _nodes(view: View, task: Task) -> str:
     return "  ".join(f"{rank}:{role} {state}" for rank, (role, state) in enumerate(nodes))
 
 
-def _cost(cost_usd: float | None) -> str:
-    return f"${cost_usd:.2f} so far" if cost_usd else ""
+def _cost(cost_usd: float | None, *, is_over: bool) -> str:
+    if not cost_usd:
+        return ""
+    said = f"${cost_usd:.2f}" if cost_usd >= 0.005 else "less than a cent"
+    return said if is_over else f"{said} so far"
 
 
 def _next(now: Status, task: Task, latest: Latest) -> list[str]:

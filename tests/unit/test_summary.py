@@ -176,3 +176,18 @@ def test_the_pause_before_a_resume_is_not_told_as_time_that_a_job_ran() -> None:
 )
 def test_numbers_are_short(value: float, shown: str) -> None:
     assert render.number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("price", "state", "said"),
+    [
+        (98.32, State.RUNNING, "cost    $221.22 so far"),
+        (98.32, State.SUCCEEDED, "cost    $221.22"),
+        (0.001, State.RUNNING, "cost    less than a cent so far"),
+    ],
+)
+def test_a_cost_is_so_far_while_more_may_come(price: float, state: State, said: str) -> None:
+    seen = snapshots.running()
+    now = replace(seen.view.status, state=state)
+    there = replace(seen, view=replace(seen.view, status=now, price_usd_per_hour=price))
+    assert said in text(there).splitlines()
