@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ALL = os.environ.get("LLMCLOUD_KILLS") == "all"
 READS = ("Get", "Head", "Describe", "List")
 SPOT = "resources: {spot: true}\n"
+pytestmark = pytest.mark.timeout(3600 if ALL else 180)
 MARKETS = pytest.mark.parametrize("market", ["", SPOT], ids=["on-demand", "spot"])
 LAUNCHES = "RunInstances"
 OF_SPOT = ("LaunchTemplate", "AutoScalingGroup")
