@@ -204,8 +204,8 @@ def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
 def observe_status(store: ObjectStore, job_id: str, compute: Compute | None) -> Status:
     """Merge what the store says of a job with what the provider says of its machines.
 
-    A job that should be at work and has no machine left is lost; a provider that could not be
-    asked (`compute` None, or UNKNOWN machines) changes nothing.
+    A job that should be at work and has no machine left, or misses one, is lost; a provider that
+    could not be asked (`compute` None, or UNKNOWN machines) changes nothing.
     """
     return _ask(store, job_id, compute)[0]
 
@@ -247,13 +247,15 @@ def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Stat
     found = _status(store, job_id)
     if compute is None or found.state.is_final:
         return found, []
-    machines = _machines(compute, read(store, job_id), found)
+    launch, machines = found.launch, _machines(compute, read(store, job_id), found)
     found = _status(store, job_id)
-    if not found.launch or found.state not in WITH_MACHINES:
+    if found.launch != launch or not launch or found.state not in WITH_MACHINES:
         return found, machines
     if _is_lost(store, found, machines):
         detail = next((m.detail for m in machines if m.detail), "")
-        error = " ".join(part for part in ("All of its machines are gone.", detail) if part)
+        some = any(not machine.is_gone for machine in machines)
+        gone = "A machine of it is gone." if some else "All of its machines are gone."
+        error = " ".join(part for part in (gone, detail) if part)
     elif _never_began(store, found, machines):
         error = f"None of its machines has begun within {BOOT_S / 60:g} min of being switched on."
     else:
@@ -286,7 +288,7 @@ def _status(store: ObjectStore, job_id: str) -> Status:
 def _is_lost(store: ObjectStore, found: Status, machines: list[Machine]) -> bool:
     if not machines:  # forgotten, or not heard of yet
         return time.time() - _last_seen_at_s(store, found) > VANISHED_S
-    return all(machine.is_gone for machine in machines)
+    return all(m.is_gone for m in machines) or any(m.is_gone and m.is_missed for m in machines)
 
 
 def _never_began(store: ObjectStore, found: Status, machines: list[Machine]) -> bool:

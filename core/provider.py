@@ -97,7 +97,8 @@ class MachineState(StrEnum):
 class Machine:
     """One node's machine as the provider describes it; `since` is when it was switched on.
 
-    Without, its provider gives up by itself what never boots.
+    Without, its provider gives up by itself what never boots. One that is gone and `is_missed`
+    will not be replaced: its job can't go on.
     """
 
     rank: int
@@ -105,6 +106,7 @@ class Machine:
     state: MachineState
     detail: str = ""
     since: str | None = None
+    is_missed: bool = False
 
     @property
     def is_there(self) -> bool:

@@ -42,6 +42,7 @@ STATES = {
     "stopped": MachineState.GONE,
 }
 ENDED = {"shutting-down", "terminated"}
+SPOT = "spot"
 # How EC2 calls an instance profile that was just made, and that not every part of it knows yet.
 PROFILE_UNKNOWN = {"InvalidParameterValue", "InvalidIamInstanceProfileArn.NotFound"}
 MADE_ALREADY = {"IdempotentParameterMismatch"}
@@ -172,12 +173,12 @@ class Machines:
         EC2 knows ended ones for an hour: those of earlier launches say nothing of this one.
         """
         instances = self._instances(place)
-        found = sorted(map(_described, instances), key=lambda each: each.rank)
-        if not all(each.is_gone for each in found):
-            return found
         own = {each["InstanceId"] for each in instances if _launch_of(each) == place.launch}
-        gone = [each for each in found if each.id in own]
-        return gone + Groups(self._account, place.region or "").coming(place.job)
+        every = sorted(map(_described, instances), key=lambda each: each.rank)
+        found = [each for each in every if each.id in own or not each.is_gone]
+        if all(each.is_gone for each in found):
+            found += Groups(self._account, place.region or "").coming(place.job)
+        return found
 
     def printed(self, place: Place) -> Iterator[Printed]:
         """Yield what the machines that EC2 still knows wrote to their consoles."""
@@ -237,7 +238,8 @@ def _described(instance: Mapping[str, Any]) -> Machine:
     detail = said if state is MachineState.GONE else ""
     since = status.rfc3339(instance["LaunchTime"].timestamp())
     rank = instance.get("AmiLaunchIndex", 0)
-    return Machine(rank, instance["InstanceId"], state, detail, since)
+    is_missed = instance.get("InstanceLifecycle") != SPOT  # which a group replaces
+    return Machine(rank, instance["InstanceId"], state, detail, since, is_missed)
 
 
 def _launch_of(instance: Mapping[str, Any]) -> int:

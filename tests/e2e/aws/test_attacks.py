@@ -76,3 +76,19 @@ def test_a_program_that_was_tampered_with_runs_nowhere_and_nothing_replaces_its_
     assert "node.pyz: FAILED" in submitter.log(job)
     assert submitter.cli("gc", "--yes").code == 0
     assert submitter.left() == {}
+
+
+def test_a_job_whose_machine_is_ended_in_the_console_ends_at_once_for_who_follows_it(
+    submitter: Submitter,
+) -> None:
+    """On demand nothing replaces it; without, the other one would wait, and cost."""
+    two = "resources: {cpus: 2, nodes: 2}\n"
+    job = submitter.submit(submitter.job("console", "echo up; sleep 1000", two))
+    submitter.await_log(job, "[0] up")
+    (first,) = (each for each in submitter.instances() if each["AmiLaunchIndex"] == 0)
+    submitter.client("ec2").terminate_instances(InstanceIds=[first["InstanceId"]])
+    assert submitter.cli("wait", job).code != 0
+    found = submitter.state(job)
+    assert found["state"] == "lost"
+    assert "A machine of it is gone" in found["error"]
+    assert submitter.left() == {}
