@@ -96,7 +96,7 @@ def test_refusals_have_their_exit_codes_and_leave_no_job(bench: Bench) -> None:
         (5, "resources: {accelerator: A100:1}\n", "no GPU", {}),
         (5, "resources: {cpus: 4096+}\n", "CPUs", {}),
         (4, "secrets: [NOT_THERE]\n", "NOT_THERE", {}),
-        (2, "provider: aws\n", "not in this version", {}),
+        (2, "provider: gcp\n", "not in this version", {}),
         (3, "launcher: mpirun\n", "launcher", {}),
         (3, "data: [{source: ./nowhere, target: data}]\n", "nowhere", {}),
         (3, "code: ./nowhere\n", "nowhere", {}),
