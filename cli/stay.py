@@ -62,7 +62,7 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
 
 
 class Patience:
-    """Says now and then that a job's machines have yet to start: some take minutes to boot."""
+    """Says now and then that a training has yet to start: machines boot, and fetch, and set up."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Patience:
         self._next = now + NEXT_WORD_S
         place = seen.zone or seen.region
         where = f" in {place}" if place else ""
-        self._tell(f"waiting for the machines{where} ({span(now - self._since)})")
+        self._tell(f"waiting for the training to start{where} ({span(now - self._since)})")
 
 
 def finish(opened: OpenJob, ended: Status) -> None:

@@ -168,7 +168,7 @@ def test_a_cloud_is_not_asked_for_machines_at_each_look(tmp_path: Path) -> None:
     assert {each.machines[0].id for each in seen} == {"of n-1"}
 
 
-def test_who_waits_for_machines_is_told_now_and_then() -> None:
+def test_who_waits_for_a_training_is_told_now_and_then() -> None:
     """A machine may take minutes to boot; nothing is said where it takes a moment."""
     told: list[str] = []
     seconds = iter([0.0, 9.0, 10.0, 39.0, 65.0])
@@ -180,6 +180,6 @@ def test_who_waits_for_machines_is_told_now_and_then() -> None:
         patience(coming)
     patience(replace(coming, state=State.RUNNING))
     assert told == [
-        "waiting for the machines in us-east-1a (10s)",
-        "waiting for the machines in us-east-1a (1m 5s)",
+        "waiting for the training to start in us-east-1a (10s)",
+        "waiting for the training to start in us-east-1a (1m 5s)",
     ]
