@@ -193,7 +193,7 @@ def nowhere(provider: str, refusals: list[Failure]) -> Failure:
     """Return why no offer of a plan could be had: the one reason, or all of them."""
     if len(refusals) == 1:
         return refusals[0]
-    said = " ".join(dict.fromkeys(str(each) for each in refusals))
+    said = " ".join(dict.fromkeys(each.what for each in refusals))
     return type(refusals[-1])(
         f"None of the {len(refusals)} offers of the plan can be had. {said}",
         where=f"provider {provider}",

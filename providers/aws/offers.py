@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "catalog"
 PRICES = FOLDER / "prices.csv"
 NAMED = 4  # of the types that a region lacks
+DEARER = 4.0  # as a multiple: A100:8 goes from p4d to p4de, and a CPU not to 192 of them
 FIRST_OF_EQUALS = ("us-east-1", "us-west-2", "us-east-2")  # the largest: the likeliest to have some
 
 # Those that each account has, to the end of time: newer ones must be asked for, so that a job goes
@@ -61,7 +62,8 @@ def offers(spec: JobSpec) -> list[Offer]:
     """Return what satisfies a job: by the regions that it names, else the cheapest first.
 
     All nodes of a job are of one type, that satisfies each role. Where the price of spot machines
-    was not refreshed, it is that on demand, which AWS takes for the highest bid unless told.
+    was not refreshed, it is that on demand, which AWS takes for the highest bid unless told. What
+    costs several times as much as the cheapest is nothing to fall back on unasked.
     Raises NoCapacity, with what may have been meant.
     """
     machines = [group.machine for group in spec.machine_groups()]
@@ -83,7 +85,12 @@ def offers(spec: JobSpec) -> list[Offer]:
     ]
     if not found:
         raise _elsewhere(matching, regions)
-    return found
+    most = min(_on_demand(each) for each in found) * DEARER
+    return [each for each in found if _on_demand(each) <= most]
+
+
+def _on_demand(offer: Offer) -> float:
+    return offer.most_usd_per_hour or offer.price_usd_per_hour
 
 
 @dataclass(frozen=True)

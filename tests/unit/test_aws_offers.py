@@ -173,10 +173,25 @@ def test_an_offer_tells_what_the_machine_is() -> None:
 def test_offers_go_by_the_regions_that_the_job_names() -> None:
     found = offers.offers(spec(accelerator="A10G:1", region=["eu-west-1", "us-east-1"]))
     places = [each.region for each in found]
-    assert places == ["eu-west-1"] * 5 + ["us-east-1"] * 5
+    first = places.count("eu-west-1")
+    assert places == ["eu-west-1"] * first + ["us-east-1"] * (len(places) - first)
+    assert 0 < first < len(places)
     prices = [each.price_usd_per_hour for each in found]
-    assert prices[:5] == sorted(prices[:5])
-    assert prices[5:] == sorted(prices[5:])
+    assert prices[:first] == sorted(prices[:first])
+    assert prices[first:] == sorted(prices[first:])
+
+
+def test_nothing_is_fallen_back_on_that_costs_several_times_as_much() -> None:
+    """A CPU job without resources would else end up on 192 of them."""
+    for machines in ({"cpus": "2+"}, {"accelerator": "A10G:1", "spot": "fallback"}):
+        prices = [
+            each.most_usd_per_hour or each.price_usd_per_hour
+            for each in offers.offers(spec(**machines))
+        ]
+        assert max(prices) <= offers.DEARER * min(prices)
+    found = offers.offers(spec(accelerator="A100:8"))
+    assert "p4de.24xlarge" not in {found[0].instance_type}
+    assert "p4d.24xlarge" in {each.instance_type for each in found}
 
 
 def test_offers_go_by_the_price_when_the_job_names_no_region() -> None:

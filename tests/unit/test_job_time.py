@@ -129,3 +129,12 @@ def test_a_job_whose_machines_are_to_come_is_not_lost_however_long_it_takes(
     assert view.status.state is State.RUNNING
     assert [each.state for each in view.machines] == [MachineState.COMING]
     assert view.machines[0].detail == "Nothing here."
+
+
+def test_a_job_costs_from_when_its_machines_were_asked_for() -> None:
+    """They cost while they boot, and while the job sets up; a setup of hours is not for nothing."""
+    asked = replace(RUNNING, launched_at=at(0), started_at=at(3600))
+    view = jobs.View(asked, [], {}, price_usd_per_hour=2.0)
+    assert jobs.cost_usd(view, START + 7200) == 4.0
+    setting_up = replace(view, status=replace(asked, started_at=None))
+    assert jobs.cost_usd(setting_up, START + 1800) == 1.0

@@ -67,10 +67,10 @@ def test_a_plan_without_a_limit_says_so(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 def test_no_machine_is_in_a_plan_that_could_cost_more_than_the_limit(tmp_path: Path) -> None:
-    """Nor to fall back on: without a limit, the dearest are some fifty times the price."""
+    """Nor to fall back on."""
     _, open_ended = planned(tmp_path, "cpus: 2+", "{max_duration: 10h}")
     _, made = planned(tmp_path, "cpus: 2+", "{max_duration: 10h, max_cost: 2}")
-    assert max(each.price_usd_per_hour for each in open_ended.alternatives) > 5
+    assert max(each.price_usd_per_hour for each in open_ended.alternatives) > 0.2
     dearest = max(each.price_usd_per_hour for each in made.alternatives)
     assert made.offer.price_usd_per_hour < dearest <= 0.2
 
