@@ -190,7 +190,6 @@ def test_nothing_is_fallen_back_on_that_costs_several_times_as_much() -> None:
         ]
         assert max(prices) <= offers.DEARER * min(prices)
     found = offers.offers(spec(accelerator="A100:8"))
-    assert "p4de.24xlarge" not in {found[0].instance_type}
     assert "p4d.24xlarge" in {each.instance_type for each in found}
 
 
