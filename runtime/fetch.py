@@ -12,7 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from llmcloud.runtime import layout, zstd
 from llmcloud.runtime.digests import tree_digest
-from llmcloud.runtime.errors import Failure, InvalidRequest, NotFound, Unavailable
+from llmcloud.runtime.errors import (
+    Failure,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    Unavailable,
+)
 from llmcloud.runtime.store import BUCKETS, open_store, split_bucket
 from llmcloud.runtime.task import LINK
 from llmcloud.runtime.unpack import unpack
@@ -101,30 +107,52 @@ def _copy_objects(store: ObjectStore, source: str, target: Path) -> None:
 
 
 def _copy_bucket(url: str, target: Path) -> None:
-    """Copy one object, or all below a prefix, from a bucket that is not the job's store."""
+    """Copy all below a prefix, or one object, from a bucket that is not the job's store.
+
+    Where only what begins so may be listed, as on a cloud's own machines, nothing else tells
+    whether there is an object: S3 denies what is absent.
+    """
     scheme, _, rest = url.partition("://")
     bucket, key = split_bucket(scheme, rest)
     store, key = open_store(f"{scheme}://{bucket}"), key.rstrip("/")
-    if key and store.exists(key):
+    if next(store.objects(f"{key}/" if key else ""), None):
+        _copy_tree(store, f"{key}/" if key else "", target)
+        return
+    try:
         store.get_file(key, target)
-    elif not _copy_tree(store, f"{key}/" if key else "", target):
-        raise NotFound("There is nothing there.", where=url)
+    except (NotFound, PermissionDenied, InvalidRequest) as failure:
+        raise NotFound("There is nothing there.", where=url) from failure
 
 
 def _copy_tree(store: ObjectStore, prefix: str, target: Path) -> dict[str, str]:
     """Copy what lies under a prefix, many at a time, and return its SHA-256 by name."""
 
-    def bring(entry: Entry) -> tuple[str, str]:
+    def bring(entry: Entry) -> tuple[str, str] | None:
         name = PurePosixPath(entry.key.removeprefix(prefix))
         if name.is_absolute() or ".." in name.parts:
             raise InvalidRequest("An object's name leaves its folder.", where=entry.key)
         path = target / name
+        if not entry.size and _is_folder(store, entry.key):
+            path.mkdir(parents=True, exist_ok=True)
+            return None
         path.parent.mkdir(parents=True, exist_ok=True)
         return name.as_posix(), store.get_file(entry.key, path)
 
     target.mkdir(exist_ok=True)
     with ThreadPoolExecutor(FETCHES) as pool:
-        return dict(pool.map(bring, store.objects(prefix)))
+        return dict(filter(None, pool.map(bring, store.objects(prefix))))
+
+
+def _is_folder(store: ObjectStore, key: str) -> bool:
+    """Tell whether an empty object is what consoles make for a folder: its key ends in a slash.
+
+    Which listings leave out, so that none of the key as it is listed is found.
+    """
+    try:
+        store.head(key)
+    except (NotFound, PermissionDenied):
+        return True
+    return False
 
 
 def send_outputs(store: ObjectStore, prefix: str, code: Path, outputs: Iterable[str]) -> list[str]:

@@ -92,3 +92,18 @@ def test_a_job_whose_machine_is_ended_in_the_console_ends_at_once_for_who_follow
     assert found["state"] == "lost"
     assert "A machine of it is gone" in found["error"]
     assert submitter.left() == {}
+
+
+def test_data_that_other_tools_put_there_arrives_whatever_its_names(submitter: Submitter) -> None:
+    """Consoles make folders as empty objects whose keys end in a slash."""
+    s3, bucket = submitter.client("s3"), "odd.data"
+    s3.create_bucket(Bucket=bucket)
+    for key, body in {"a b/é/": b"", "a b/é/ü (1)+%20.txt": b"one", "a b/x": b"two"}.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    submitter.control("knobs", enforces_iam=True)
+    tree = f"{{source: 's3://{bucket}/a b', target: 'd e'}}"
+    one = f"{{source: 's3://{bucket}/a b/x', target: one}}"
+    path = submitter.job("odd", "cat 'd e'/x 'd e'/é/* one", f"{SMALL}data: [{tree}, {one}]\n")
+    done = submitter.cli("submit", path)
+    assert done.code == 0, done.err
+    assert "twoonetwo" in done.out
