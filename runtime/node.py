@@ -58,6 +58,9 @@ def _take_part(options: argparse.Namespace) -> int:
     if not options.machine:
         _run(Node(_seat(options, store, task)))
         return 0
+    # What an earlier incarnation has left, if it was killed: systemd ends it, others do not.
+    process.kill_tagged(process.TAG, options.job)
+    os.environ[process.TAG] = options.job
     machine = open_machine(options)
     options.rank, options.host = machine.rank(store, task), machine.host
     tenancy = Tenancy(machine, store, task)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.aws.conftest import BUCKET
 from tests.e2e.conftest import eventually
+
+from llmcloud.runtime import process
 
 if TYPE_CHECKING:
     from tests.e2e.aws.conftest import Submitter
@@ -107,3 +112,15 @@ def test_data_that_other_tools_put_there_arrives_whatever_its_names(submitter: S
     done = submitter.cli("submit", path)
     assert done.code == 0, done.err
     assert "twoonetwo" in done.out
+
+
+def test_a_training_does_not_outlive_the_node_that_was_killed(submitter: Submitter) -> None:
+    """Else it would run on beside the next attempt, and write over what that one writes."""
+    job = submitter.submit(submitter.job("orphan", "echo up; exec sleep 1000", SMALL))
+    submitter.await_log(job, "up")
+    (training,) = process.tagged("LLMCLOUD_JOB", job)
+    stat = Path(f"/proc/{training.pid}/stat").read_text()
+    os.kill(int(stat.rpartition(")")[2].split()[1]), signal.SIGKILL)  # its parent, the node
+    eventually(lambda: submitter.log(job).count("up") == 2, "it trains again")
+    assert not training.is_alive
+    assert submitter.cli("cancel", job).code == 0
