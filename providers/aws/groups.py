@@ -31,8 +31,10 @@ class Groups:
         self._scaling = account.client_of("autoscaling", region)
         self._ec2 = account.client_of("ec2", region)
 
-    def create(self, template: dict[str, Any], group: dict[str, Any]) -> None:
-        """Make a group and what its machines are made after, or find them made.
+    def create(
+        self, template: dict[str, Any], group: dict[str, Any], end: dict[str, Any] | None
+    ) -> None:
+        """Make a group and what its machines are made after, or find them made; and its end.
 
         Unavailable while a group of an earlier launch is still going.
         """
@@ -53,6 +55,8 @@ class Groups:
             if found is None or _template(found) != _template(group):
                 self._delete(name, found)
                 raise Unavailable("An earlier group is still there.", where=name) from error
+        if end:
+            self._scaling.put_scheduled_update_group_action(**end)
 
     def coming(self, job: str) -> list[Machine]:
         """Return the machines that a group is to bring; what it says if it can't.

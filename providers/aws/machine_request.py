@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names, offers
 from llmcloud.providers.aws.network import tagged
+from llmcloud.runtime import status
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,6 +98,25 @@ def group_request(launch: Launch, where: Where) -> dict[str, Any]:
             }
             for key, value in where.tags.items()
         ],
+    }
+
+
+def group_end(launch: Launch) -> dict[str, Any] | None:
+    """Return the parameters of PutScheduledUpdateGroupAction: no machine beyond the job's limit.
+
+    None for a job without one.
+    """
+    expires = names.expires_epoch_s(launch)
+    if expires is None:
+        return None
+    name = names.of_job(launch.job.id)
+    return {
+        "AutoScalingGroupName": name,
+        "ScheduledActionName": name,
+        "StartTime": status.rfc3339(expires + names.EXPIRY_MARGIN_S),
+        "MinSize": 0,
+        "MaxSize": 0,
+        "DesiredCapacity": 0,
     }
 
 

@@ -12,6 +12,7 @@ from llmcloud.providers.aws.errors import Refusal, code_of, translated
 from llmcloud.providers.aws.groups import Groups
 from llmcloud.providers.aws.machine_request import (
     Where,
+    group_end,
     group_request,
     is_close,
     run_instances,
@@ -102,10 +103,12 @@ class Machines:
         )
         if not offer.spot:
             return [_request("ec2", "RunInstances", offer, run_instances(launch, spec, where))]
-        return [
-            _request("ec2", "CreateLaunchTemplate", offer, spot_template(launch, spec, where)),
-            _request("autoscaling", "CreateAutoScalingGroup", offer, group_request(launch, where)),
+        asked = [
+            ("ec2", "CreateLaunchTemplate", spot_template(launch, spec, where)),
+            ("autoscaling", "CreateAutoScalingGroup", group_request(launch, where)),
+            ("autoscaling", "PutScheduledUpdateGroupAction", group_end(launch)),
         ]
+        return [_request(api, operation, offer, body) for api, operation, body in asked if body]
 
     def launch(self, launch: Launch, spec: JobSpec, bucket_region: str) -> list[Machine]:
         """Ask for all machines of a job: all of them or none; on spot, for what brings them back.
@@ -121,7 +124,9 @@ class Machines:
             try:
                 if launch.offer.spot:
                     Groups(self._account, region).create(
-                        spot_template(launch, spec, where), group_request(launch, where)
+                        spot_template(launch, spec, where),
+                        group_request(launch, where),
+                        group_end(launch),
                     )
                     return []
                 asked = run_instances(launch, spec, where)

@@ -127,7 +127,8 @@ GRANTS = (
         "to have spot machines replaced",
         _actions(
             "autoscaling",
-            "CreateAutoScalingGroup CreateOrUpdateTags DeleteAutoScalingGroup",
+            "CreateAutoScalingGroup CreateOrUpdateTags DeleteAutoScalingGroup "
+            "PutScheduledUpdateGroupAction",
         ),
         "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/"
         f"{PREFIX}{{name}}",

@@ -10,7 +10,8 @@ from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
 
 from llmcloud.core.provider import Launch, Offer
-from llmcloud.providers.aws import machine_images
+from llmcloud.providers.aws import machine_images, names
+from llmcloud.runtime import status
 from llmcloud.runtime.errors import InvalidRequest, NoCapacity, QuotaExceeded, Unavailable
 
 if TYPE_CHECKING:
@@ -221,3 +222,26 @@ def test_what_there_is_none_of_may_be_elsewhere(
     remote.post("faults", service="ec2", operation="RunInstances", code=code)
     with pytest.raises(kind):
         ask(rig, rig.staged())
+
+
+class TestTheEndOfAGroup:
+    """What brings spot machines back must not do so for ever, whatever becomes of its nodes."""
+
+    def test_it_is_with_the_jobs_limit_and_the_cloud_sees_to_it(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        job = launched(rig, "resources: {spot: true}\nlimits: {max_duration: 2h}\n")
+        (asked,) = (
+            each["params"]
+            for each in remote.get("requests")
+            if each["operation"] == "PutScheduledUpdateGroupAction"
+        )
+        assert asked["AutoScalingGroupName"] == f"llmcloud-{job.id}"
+        assert (asked["MinSize"], asked["MaxSize"], asked["DesiredCapacity"]) == (0, 0, 0)
+        ends_s = status.epoch_s(str(asked["StartTime"]).replace(" ", "T"))
+        limit_s = status.epoch_s(job.created_at) + 7200
+        assert limit_s < ends_s <= limit_s + names.EXPIRY_MARGIN_S + 1
+
+    def test_a_job_without_a_limit_has_none(self, rig: ComputeRig, remote: Remote) -> None:
+        launched(rig, "resources: {spot: true}\n")
+        assert ("autoscaling", "PutScheduledUpdateGroupAction") not in remote.calls()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from tests.rig.aws.remote import Remote
 
 NAME = "job"
+DEADLINE_S = 30.0
 SPOT = {"OnDemandPercentageAboveBaseCapacity": 0, "SpotAllocationStrategy": "capacity-optimized"}
 TAGS = [{"Key": "llmcloud:job", "Value": "a-job", "PropagateAtLaunch": True}]
 
@@ -175,6 +178,34 @@ class TestAGroup:
         assert not describe(Filters=other)["AutoScalingGroups"]
         (tag,) = scaling.describe_tags()["Tags"]
         assert (tag["ResourceId"], tag["Key"], tag["Value"]) == (NAME, "llmcloud:job", "a-job")
+
+
+class TestAScheduledChange:
+    def test_of_sizes_is_made_when_its_time_has_come(
+        self, scaling: Any, group: dict[str, Any], remote: Remote
+    ) -> None:
+        scaling.create_auto_scaling_group(**group)
+        soon = datetime.now(UTC) + timedelta(seconds=1)
+        scaling.put_scheduled_update_group_action(
+            AutoScalingGroupName=NAME,
+            ScheduledActionName="end",
+            StartTime=soon,
+            MinSize=0,
+            MaxSize=0,
+            DesiredCapacity=0,
+        )
+        deadline = time.monotonic() + DEADLINE_S
+        while scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["DesiredCapacity"]:
+            assert time.monotonic() < deadline
+            remote.post("look")
+        assert datetime.now(UTC) >= soon
+
+    def test_is_not_of_the_past(self, scaling: Any, group: dict[str, Any]) -> None:
+        scaling.create_auto_scaling_group(**group)
+        asked = {"AutoScalingGroupName": NAME, "ScheduledActionName": "end"}
+        past = datetime.now(UTC) - timedelta(hours=1)
+        said = refusal(scaling.put_scheduled_update_group_action, StartTime=past, **asked)
+        assert said == ("ValidationError", 400)
 
 
 class TestAGroupIsRefused:

@@ -59,8 +59,18 @@ class Group:
     activities: list[dict[str, Any]] = field(default_factory=list)
     suspended: set[str] = field(default_factory=set)
     is_ending: bool = False
+    scheduled: dict[str, dict[str, Any]] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def change_sizes(self) -> None:
+        """Do what was scheduled for a time that has come."""
+        for name, action in list(self.scheduled.items()):
+            if action["StartTime"] <= datetime.now(UTC):
+                self.least = action.get("MinSize", self.least)
+                self.most = action.get("MaxSize", self.most)
+                self.desired = action.get("DesiredCapacity", self.desired)
+                del self.scheduled[name]
 
     @property
     def wanting(self) -> list[Member]:

@@ -63,6 +63,7 @@ class Groups:
         if group.is_ending and not group.members:
             self._groups.remove(group)
             return
+        group.change_sizes()
         surplus = len(group.wanting) - group.desired
         if "Terminate" not in group.suspended:
             for member in group.wanting[: max(surplus, 0)]:

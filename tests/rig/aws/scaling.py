@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.rig.aws.call import Refusal, Service
@@ -36,6 +37,7 @@ class Scaling:
             "SuspendProcesses": self.suspend,
             "ResumeProcesses": self.resume,
             "CreateOrUpdateTags": self.tag,
+            "PutScheduledUpdateGroupAction": self.schedule,
             "DescribeTags": self.tags,
         }
         return Service("autoscaling", "autoscaling", operations)
@@ -73,6 +75,15 @@ class Scaling:
         group = self._get(call)
         group.desired = call.params["DesiredCapacity"]
         _check(group)
+        return {}
+
+    def schedule(self, call: Call) -> Any:
+        """Let a group have other sizes from a time on; the same name again replaces it."""
+        group, params = self._get(call), call.params
+        start = params["StartTime"].replace(tzinfo=UTC)
+        if start <= datetime.now(UTC):
+            raise Refusal("ValidationError", "Given start time is in the past")
+        group.scheduled[params["ScheduledActionName"]] = {**params, "StartTime": start}
         return {}
 
     def delete(self, call: Call) -> Any:
