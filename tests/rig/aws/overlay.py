@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from tests.rig.aws.namespace import Namespace
 
+# Where the tests' Python is, which must be there inside; and what is empty inside else.
+PYTHONS = (Path(sys.prefix), Path(sys.base_prefix))
+HIDDEN = {"tmp", "run", "mnt", "srv", "media"}
 ROOT_INIT = Path(__file__).parent / "inside" / "root_init.py"
 
 
@@ -114,7 +117,10 @@ def start(container: Container, space: Namespace) -> Running:
             "routes": list(space.routes),
             "bridge": space.bridge,
             "folder": container.folder,
-            "binds": [[str(source), target] for source, target in container.binds.items()],
+            "binds": [
+                *([str(each), str(each)] for each in PYTHONS if each.parts[1] in HIDDEN),
+                *([str(source), target] for source, target in container.binds.items()),
+            ],
             "files": [
                 [path, base64.b64encode(file.content).decode(), file.mode]
                 for path, file in ({**space.files, **container.files}).items()
