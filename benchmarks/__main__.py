@@ -10,7 +10,7 @@ import sys
 
 BENCHMARKS = (
     *("start_up", "submit", "list_jobs", "logs", "heartbeats", "metrics"),
-    *("data_plane", "data_plane.listing"),
+    *("data_plane", "data_plane.listing", "aws"),
 )
 
 
