@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ASK_TIMEOUT_S = 120.0  # for what was just made to be known everywhere in a cloud
 MACHINES_TIMEOUT_S = 600.0  # for a group that promised machines to have some
 POLL_S = 1.0
+PLACES = 4  # that an error names, of those where there was nothing
 
 
 @dataclass
@@ -194,8 +195,10 @@ def nowhere(provider: str, refusals: list[Failure]) -> Failure:
     if len(refusals) == 1:
         return refusals[0]
     said = " ".join(dict.fromkeys(each.what for each in refusals))
+    places = list(dict.fromkeys(each.where for each in refusals if each.where))
+    shown = "; ".join([*places[:PLACES], "…"] if len(places) > PLACES else places)
     return type(refusals[-1])(
         f"None of the {len(refusals)} offers of the plan can be had. {said}",
-        where=f"provider {provider}",
+        where=f"provider {provider}" + (shown and f": {shown}"),
         fix="Try again later, name more regions or types, or ask for the quota: llmcloud doctor.",
     )
