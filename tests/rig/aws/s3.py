@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import itertools
 import re
+import weakref
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -75,7 +76,9 @@ def forward(call: Call, upstream: str) -> Response:
         body = answer.read()
         connection.close()
         return Response(answer.status, kept, (body,))
-    return Response(answer.status, kept, _pieces(connection, answer), size=int(length))
+    pieces = _pieces(connection, answer)
+    weakref.finalize(pieces, _close, connection, answer)  # a fault may drop it unread
+    return Response(answer.status, kept, pieces, size=int(length))
 
 
 def _send(connection: http.client.HTTPConnection, call: Call) -> None:
@@ -102,4 +105,9 @@ def _pieces(
         while piece := answer.read(PIECE_BYTES):
             yield piece
     finally:
-        connection.close()
+        _close(connection, answer)
+
+
+def _close(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> None:
+    answer.close()
+    connection.close()
