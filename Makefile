@@ -36,7 +36,7 @@ test: $(READY) $(AZURITE_READY)  ## run the tests but for the long ones, and tho
 	$(BIN)/pytest -q -n 4 $(QUICK) $(PYTEST_OPTIONS)
 
 .PHONY: test-rig
-test-rig: $(READY)  ## run the long jobs in the miniature AWS (as root, or where users have namespaces)
+test-rig: $(READY)  ## run the tests of the miniature AWS and the long jobs in it (root, or namespaces)
 	$(BIN)/pytest -q -n 2 -m rig $(PYTEST_OPTIONS)
 
 .PHONY: test-torch

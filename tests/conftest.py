@@ -55,6 +55,24 @@ if "LLMCLOUD_LIVE" not in os.environ:  # which runs a contract suite on a real a
 MAY_SKIP_IN_CI: dict[str, str] = {}
 
 
+# Tests of the miniature AWS itself, and long ones on it: `make test-rig` runs them.
+OF_THE_RIG = (
+    "tests/contract/aws_cloud/",
+    "tests/contract/aws_rig/",
+    "tests/contract/test_aws_doctor.py",
+    "tests/contract/test_aws_instances.py",
+    "tests/contract/test_aws_refresh.py",
+    "tests/contract/test_sagemaker.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.nodeid.startswith(OF_THE_RIG):
+            item.add_marker("rig")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     return _failed_if_skipped((yield))
