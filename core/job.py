@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.errors import UsageError
@@ -332,7 +332,7 @@ def cost_usd(view: View, now_s: float | None = None) -> float | None:
     From when they were asked for: they cost while they boot, bring code and data, and set up.
     """
     seen = view.status
-    begun = replace(seen, started_at=seen.launched_at or seen.started_at)
+    begun = dataclasses.replace(seen, started_at=seen.launched_at or seen.started_at)
     took_s = ran_s(begun, now_s)
     return None if took_s is None else round(view.price_usd_per_hour * took_s / 3600, 4)
 

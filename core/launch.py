@@ -11,7 +11,7 @@ import dataclasses
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llmcloud.core import tidy
 from llmcloud.core.errors import JobCancelled
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmcloud.runtime.journal import Resource
     from llmcloud.runtime.store import ObjectStore
 
+Asked = TypeVar("Asked")
 ASK_TIMEOUT_S = 120.0  # for what was just made to be known everywhere in a cloud
 MACHINES_TIMEOUT_S = 600.0  # for a group that promised machines to have some
 POLL_S = 1.0
@@ -158,22 +159,11 @@ class Launcher:
         at = now.launched_at or now.created_at
         launch = Launch(self.job, offer, now.launch, now.zone, now.attempt, at, self.secrets)
         try:
-            if not self._ask(launch):
+            if not insist(lambda: self.compute.launch(launch), self.clock, self.wait, POLL_S):
                 self._await_machines(launch)
         except (NoCapacity, QuotaExceeded):
             self.compute.withdraw(launch.place)
             raise
-
-    def _ask(self, launch: Launch) -> list[Machine]:
-        """Make the request, again if need be: what it refers to may be new."""
-        deadline = self.clock() + ASK_TIMEOUT_S
-        while True:
-            try:
-                return self.compute.launch(launch)
-            except (Throttled, Unavailable) as failure:
-                if self.clock() > deadline:
-                    raise
-                self.wait(max(POLL_S, failure.asked_wait_s))
 
     def _await_machines(self, launch: Launch) -> None:
         deadline = self.clock() + MACHINES_TIMEOUT_S
@@ -182,6 +172,23 @@ class Launcher:
                 where = f"{launch.zone or launch.offer.region}, {launch.offer.instance_type}"
                 raise NoCapacity(f"No machine came in {MACHINES_TIMEOUT_S:g} s.", where=where)
             self.wait(POLL_S)
+
+
+def insist(
+    ask: Callable[[], Asked],
+    clock: Callable[[], float],
+    wait: Callable[[float], None],
+    poll_s: float,
+) -> Asked:
+    """Make a request for machines, again if need be: what it refers to may be new."""
+    deadline = clock() + ASK_TIMEOUT_S
+    while True:
+        try:
+            return ask()
+        except (Throttled, Unavailable) as failure:
+            if clock() > deadline:
+                raise
+            wait(max(poll_s, failure.asked_wait_s))
 
 
 def _came(machines: list[Machine]) -> bool:

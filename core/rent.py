@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llmcloud.core.errors import UsageError
 from llmcloud.core.instances import GLOBAL, HOUR_S, Ask, Instance, InstanceState
-from llmcloud.core.launch import nowhere
+from llmcloud.core.launch import insist, nowhere
 from llmcloud.runtime import status
 from llmcloud.runtime.errors import (
     Conflict,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Compute, Offer, Request
     from llmcloud.core.spec.models import JobSpec
 
-ASK_TIMEOUT_S = 120.0  # for what was just made to be known everywhere in a cloud
 START_TIMEOUT_S = 600.0
 REACH_TIMEOUT_S = 300.0  # from running to answering
 END_TIMEOUT_S = 900.0
@@ -188,14 +187,7 @@ class Landlord:
         raise refusal
 
     def _ask(self, ask: Ask) -> Instance:
-        deadline = self.clock() + ASK_TIMEOUT_S
-        while True:
-            try:
-                return self.instances.create(ask)
-            except (Throttled, Unavailable) as failure:
-                if self.clock() > deadline:
-                    raise
-                self.wait(max(POLL_S, failure.asked_wait_s))
+        return insist(lambda: self.instances.create(ask), self.clock, self.wait, POLL_S)
 
     def _await_running(self, instance: Instance) -> Instance:
         deadline = self.clock() + START_TIMEOUT_S

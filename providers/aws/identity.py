@@ -176,14 +176,12 @@ def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
             _on_objects(caller, other, READ, [f"{key}*"]),
             _listing(caller, other, [f"{key}*"]),
         ]
-    account = f"{caller.partition}:{{}}:*:{caller.account}"
-    parameters = f"arn:{account.format('ssm')}:parameter{layout.secrets(job.id)}"
+    parameters = _parameters(caller, layout.secrets(job.id))
     if task.secrets:
         statements.append(
             _allow(["ssm:GetParametersByPath"], [parameters, f"{parameters}/*"]),
         )
-    group = f"arn:{account.format('autoscaling')}:autoScalingGroup:*:autoScalingGroupName"
-    statements.append(_allow(GROUP_ACTIONS, [f"{group}/{names.of_job(job.id)}"]))
+    statements.append(_allow(GROUP_ACTIONS, [_groups(caller, names.of_job(job.id))]))
     if job.service == "managed":
         statements += [_listing(caller, bucket, staged), *_training(caller)]
     return {"Version": "2012-10-17", "Statement": statements}
@@ -191,21 +189,26 @@ def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
 
 def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:
     """Return what the one role for all jobs of a store has to be allowed."""
-    account = f"{caller.partition}:{{}}:*:{caller.account}"
-    group = f"arn:{account.format('autoscaling')}:autoScalingGroup:*:autoScalingGroupName"
     return {
         "Version": "2012-10-17",
         "Statement": [
             _on_objects(caller, bucket, WRITE, ["jobs/*"]),
             _on_objects(caller, bucket, READ, ["code/*", "data/*"]),
             _listing(caller, bucket, ["jobs/*", "data/*"]),
-            _allow(
-                ["ssm:GetParametersByPath"], [f"arn:{account.format('ssm')}:parameter/llmcloud/*"]
-            ),
-            _allow(GROUP_ACTIONS, [f"{group}/{names.PREFIX}*"]),
+            _allow(["ssm:GetParametersByPath"], [_parameters(caller, "/llmcloud/*")]),
+            _allow(GROUP_ACTIONS, [_groups(caller, f"{names.PREFIX}*")]),
             *_training(caller),
         ],
     }
+
+
+def _parameters(caller: Caller, path: str) -> str:
+    return f"arn:{caller.partition}:ssm:*:{caller.account}:parameter{path}"
+
+
+def _groups(caller: Caller, name: str) -> str:
+    any_group = f"arn:{caller.partition}:autoscaling:*:{caller.account}:autoScalingGroup:*"
+    return f"{any_group}:autoScalingGroupName/{name}"
 
 
 def _training(caller: Caller) -> list[dict[str, Any]]:

@@ -23,14 +23,13 @@ from llmcloud.providers.aws import (
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.errors import code_of, translated
 from llmcloud.providers.aws.identity import Identity
-from llmcloud.providers.aws.machine_request import Where
+from llmcloud.providers.aws.machine_request import Where, region_of
 from llmcloud.providers.aws.machines import MADE_ALREADY, PROFILE_UNKNOWN
 from llmcloud.providers.aws.network import Network, Subnet, regions
 from llmcloud.providers.aws.roles import Roles
 from llmcloud.runtime.errors import (
     CredentialsError,
     Failure,
-    InvalidRequest,
     PermissionDenied,
     Unavailable,
 )
@@ -97,14 +96,14 @@ class AwsInstances(Instances):
         return [Request("ec2", "RunInstances", {"region": region}, body)]
 
     def zones(self, offer: Offer) -> list[str | None]:
-        region = _region(offer)
+        region = region_of(offer)
         self._subnets[region] = Network(self._account, region).having(offer.instance_type)
         return list(self._subnets[region])
 
     def create(self, ask: Ask) -> Instance:
         from botocore.exceptions import ClientError
 
-        region, name = _region(ask.offer), ask.spec.name
+        region, name = region_of(ask.offer), ask.spec.name
         for found in instance_view.of_name(self._account, region, name):
             if found.is_there:
                 return found
@@ -186,7 +185,7 @@ class AwsInstances(Instances):
 
     def _prepare(self, ask: Ask) -> Where:
         """Find or make what the machine needs, at the same time where it can be."""
-        region, name = _region(ask.offer), ask.spec.name
+        region, name = region_of(ask.offer), ask.spec.name
         tags = names.instance_tags(ask, self._identity.caller.tag)
         subnets = self._subnets.get(region) or Network(self._account, region).subnets()
         subnet = subnets[ask.zone] if ask.zone else next(iter(subnets.values()))
@@ -229,9 +228,3 @@ def _not_seen_yet(name: str, region: str) -> Unavailable:
         where=region,
         fix="Try again in a minute; llmcloud instances list shows it.",
     )
-
-
-def _region(offer: Offer) -> str:
-    if not offer.region:
-        raise InvalidRequest("An offer of AWS names its region.")
-    return offer.region

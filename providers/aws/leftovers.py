@@ -9,6 +9,7 @@ from llmcloud.core.provider import Leftover, Place
 from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machines import Machines
+from llmcloud.providers.aws.network import regions
 from llmcloud.providers.aws.training import KIND, Training
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def look(account: Account, identity: Identity) -> list[Seen]:
         return [*jobs, *_in_region(account, region)]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        by_region = list(pool.map(look_in, _regions(account)))
+        by_region = list(pool.map(look_in, regions(account)))
     roles = [
         (Leftover(ROLE, names.of_job(job), job, "a role and its instance profile"), dict(tags))
         for job, tags in identity.of_jobs()
@@ -66,12 +67,6 @@ def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:
     region = leftover.id.partition("/")[0]
     place = Place(leftover.job or "", "vm", region, 0)
     return Machines(account, identity).delete(place)
-
-
-def _regions(account: Account) -> list[str]:
-    with translated("the regions of the account"):
-        found = account.client_of("ec2").describe_regions()["Regions"]
-    return [each["RegionName"] for each in found]
 
 
 def _in_region(account: Account, region: str) -> Iterator[Seen]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.providers.aws import names, offers
 from llmcloud.providers.aws.network import tagged
 from llmcloud.runtime import status
+from llmcloud.runtime.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -172,14 +173,16 @@ def disk_gib(spec: JobSpec, offer: Offer, least_gib: int) -> int:
 
 
 def uses_rdma(spec: JobSpec, offer: Offer) -> bool:
-    """Tell whether the nodes of a job reach one another by EFA."""
+    """Tell whether the nodes of a job reach one another by EFA, and so are put close together."""
     listing = offers.read().find(offer.instance_type)
     return len(spec.role_list()) > 1 and bool(listing and listing.rdma_interfaces)
 
 
-def is_close(spec: JobSpec, offer: Offer) -> bool:
-    """Tell whether a job's nodes are put close together: where they talk by EFA."""
-    return uses_rdma(spec, offer)
+def region_of(offer: Offer) -> str:
+    """Return where an offer is; InvalidRequest for one that does not say."""
+    if not offer.region:
+        raise InvalidRequest("An offer of AWS names its region.")
+    return offer.region
 
 
 def _interfaces(spec: JobSpec, offer: Offer, where: Where) -> list[dict[str, Any]]:

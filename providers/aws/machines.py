@@ -14,14 +14,14 @@ from llmcloud.providers.aws.machine_request import (
     Where,
     group_end,
     group_request,
-    is_close,
+    region_of,
     run_instances,
     spot_template,
     uses_rdma,
 )
 from llmcloud.providers.aws.network import Network, Subnet
 from llmcloud.runtime import status
-from llmcloud.runtime.errors import InvalidRequest, Unavailable
+from llmcloud.runtime.errors import Unavailable
 from llmcloud.runtime.interruptible import begun
 
 if TYPE_CHECKING:
@@ -69,12 +69,12 @@ class Machines:
         self._image(spec, offer)
 
     def _subnets(self, offer: Offer) -> Future[dict[str, Subnet]]:
-        region, kind = _region(offer), offer.instance_type
+        region, kind = region_of(offer), offer.instance_type
         network = Network(self._account, region)
         return self._once(("subnets", region, kind), lambda: network.having(kind))
 
     def _image(self, spec: JobSpec, offer: Offer) -> Future[Image]:
-        region = _region(offer)
+        region = region_of(offer)
         name = machine_images.wanted(spec.machine_groups()[0].machine.image, offer)
         find = functools.partial(machine_images.find, self._account, region, name)
         return self._once(("image", region, name), find)
@@ -97,7 +97,7 @@ class Machines:
             subnets=(f"(a default subnet of {offer.region})",),
             group=f"(the id of {name})",
             profile=name,
-            placement=name if is_close(spec, offer) else None,
+            placement=name if uses_rdma(spec, offer) else None,
             user_data=_user_data(launch, offer.region or ""),
             tags=names.tags(launch, "(whoever submits)"),
         )
@@ -118,7 +118,7 @@ class Machines:
         from botocore.exceptions import ClientError
 
         where = self._prepare(launch, spec, _user_data(launch, bucket_region))
-        region = _region(launch.offer)
+        region = region_of(launch.offer)
         place = f"{launch.zone or region}, {launch.offer.instance_type}"
         with translated(place, quota=quotas.to_raise(launch.offer, launch.job.task.nodes)):
             try:
@@ -145,7 +145,7 @@ class Machines:
 
     def _prepare(self, launch: Launch, spec: JobSpec, user_data: str) -> Where:
         """Find or make what machines need, at the same time where they need it of each other."""
-        job, offer, region = launch.job, launch.offer, _region(launch.offer)
+        job, offer, region = launch.job, launch.offer, region_of(launch.offer)
         tags = names.tags(launch, self._identity.caller.tag)
         network = Network(self._account, region)
         found, subnets = self._image(spec, offer), self._subnets(offer).result()
@@ -156,7 +156,7 @@ class Machines:
             rdma = uses_rdma(spec, offer)
             group = pool.submit(network.group, job.id, chosen[0].vpc, tags, rdma=rdma)
             placement = None
-            if is_close(spec, offer):
+            if rdma:
                 placement = pool.submit(network.placement_group, job.id, tags)
             kept.result()
             image = found.result()
@@ -249,9 +249,3 @@ def _described(instance: Mapping[str, Any]) -> Machine:
 
 def _launch_of(instance: Mapping[str, Any]) -> int:
     return int(names.as_dict(instance.get("Tags")).get(names.LAUNCH, 1))
-
-
-def _region(offer: Offer) -> str:
-    if not offer.region:
-        raise InvalidRequest("An offer of AWS names its region.")
-    return offer.region

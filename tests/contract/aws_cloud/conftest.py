@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
@@ -11,7 +10,7 @@ from tests.rig.aws.account import SUBMITTER
 from tests.rig.aws.remote import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.rig.emulators.catalog import Emulator, Emulators
 
@@ -19,7 +18,6 @@ REGION = "us-east-1"
 GPU_IMAGE = (
     "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 )
-DEADLINE_S = 30.0
 
 
 class ClientOf(Protocol):
@@ -76,19 +74,6 @@ def client_of(cloud: Emulator, remote: Remote, session: Any) -> Iterator[ClientO
     yield client_of
     for each in made:
         each.close()
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Give what waits for a condition."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.01)
-
-    return wait
 
 
 @pytest.fixture

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rig.aws import hypervisor, namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.rig.aws.hypervisor import Machines
     from tests.rig.aws.namespace import Namespace
-
-DEADLINE_S = 30.0
 
 
 @pytest.fixture(scope="session")
@@ -31,16 +28,3 @@ def machines(space: Namespace) -> Iterator[Machines]:
     """Give what boots instances."""
     with hypervisor.running(space) as made:
         yield made
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Give what waits for a condition."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.01)
-
-    return wait
