@@ -33,7 +33,7 @@ demo: $(READY)  ## train a small language model on this machine through llmcloud
 
 .PHONY: test
 test: $(READY) $(AZURITE_READY)  ## run the tests but for the long ones, and those that need torch or the package index
-	$(BIN)/pytest -q -n 4 $(QUICK) $(PYTEST_OPTIONS)
+	$(BIN)/pytest -q -n 6 --dist worksteal $(QUICK) $(PYTEST_OPTIONS)
 
 .PHONY: test-rig
 test-rig: $(READY)  ## run the tests of the miniature AWS and the long jobs in it (root, or namespaces)

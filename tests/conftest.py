@@ -10,6 +10,7 @@ import pkgutil
 import sys
 from typing import TYPE_CHECKING, TypeVar
 
+import hypothesis
 import pytest
 
 import llmcloud
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
 
     Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-# Google's SDK would ask the network whether this is a machine of Google's; it reads this once.
+# Google's SDK would look buckets up in threads that outlive a test, and
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+# ask the network whether this is a machine of Google's; it reads this once.
 os.environ["NO_GCE_CHECK"] = "true"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # nor the AWS SDK whether it is one of Amazon's
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 class NotLoopback(Exception):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obstore.store import GCSCredential
 
 ADDRESS = "https://storage.googleapis.com"
+NO_LOOK_UPS = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
@@ -124,6 +125,8 @@ class Account:
 
     @cached_property
     def _client(self) -> Any:
+        # It would look each bucket up beside our requests, in a thread that retries for minutes.
+        os.environ.setdefault(NO_LOOK_UPS, "true")
         from google.cloud import storage
 
         # The project is named where one is needed: most requests need none.

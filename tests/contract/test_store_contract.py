@@ -454,5 +454,5 @@ class StoreAndDictionary(RuleBasedStateMachine):
 def test_a_store_does_what_a_dictionary_does(rig: StoreRig) -> None:
     run_state_machine_as_test(
         lambda: StoreAndDictionary(rig),
-        settings=settings(max_examples=rig.times(40), stateful_step_count=30, deadline=None),
+        settings=settings(max_examples=rig.times(40), stateful_step_count=30),
     )

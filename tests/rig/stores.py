@@ -46,7 +46,7 @@ class StoreRig:
 
     def prove(self, number: int, check: Callable[..., None], **examples: Any) -> None:
         """Check so many examples, drawn from strategies by the names of their parameters."""
-        given_so_many = settings(max_examples=self.times(number), deadline=None)
+        given_so_many = settings(max_examples=self.times(number))
         given_so_many(given(**examples)(check))()
 
     @contextlib.contextmanager

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.cli.curve import loss_curve
@@ -94,7 +94,6 @@ numbers = st.floats(allow_nan=True, allow_infinity=True)
 points = st.lists(st.tuples(st.integers(0, 10**12) | numbers, numbers), max_size=40)
 
 
-@settings(deadline=None)
 @given(points, st.integers(1, 200), st.integers(1, 60), st.booleans())
 def test_no_points_and_no_size_break_the_picture(
     points: list[tuple[float, float]], width: int, height: int, color: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,7 @@ from llmcloud.core.buckets import BucketWish
 from llmcloud.providers.gcp.bucket import GcsBucket
 from llmcloud.providers.gcp.buckets import GcsBuckets
 from llmcloud.providers.gcp.codes import CODES
-from llmcloud.providers.gcp.credentials import Account
+from llmcloud.providers.gcp.credentials import NO_LOOK_UPS, Account
 from llmcloud.runtime.errors import (
     Conflict,
     CredentialsError,
@@ -149,6 +150,25 @@ def test_a_reason_of_the_json_interface_is_told_as_what_it_means(
     with pytest.raises(Failure) as caught:
         buckets.empty(name)
     _check(caught.value, kind, f"gs://{name}")
+
+
+def test_what_google_is_asked_is_asked_in_our_thread(
+    buckets: GcsBuckets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not beside it in one that the SDK begins, and that goes on when the command has ended."""
+    monkeypatch.delenv(NO_LOOK_UPS, raising=False)
+    begun: list[threading.Thread] = []
+    start = threading.Thread.start
+
+    def recorded(thread: threading.Thread) -> None:
+        if threading.current_thread() is threading.main_thread():  # the server has its own
+            begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", recorded)
+    with pytest.raises(Throttled):
+        buckets.empty("429-rateLimitExceeded")
+    assert not begun
 
 
 def _check(failure: Failure, kind: type[Failure], where: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.runtime.metrics.collector import STEPS_KEPT, Collector
@@ -214,7 +214,6 @@ values = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.none() | st.integers(0, 10**12), values, st.none() | st.integers(1, 10**9))
 def test_a_line_says_what_the_metric_said(
     step: int | None, values: dict[str, float], total: int | None

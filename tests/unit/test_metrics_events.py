@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.runtime.metrics.events import EventFile, masked_crc32c, read_event
@@ -97,14 +97,12 @@ def test_the_checksum_is_crc32c_masked() -> None:
     assert masked_crc32c(b"123456789") == ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_junk_with_a_good_checksum_breaks_nothing(data: bytes) -> None:
     reading = read_event(data)
     assert reading is None or reading.values
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 900))
 def test_junk_in_a_file_breaks_nothing(tmp_path_factory, junk: bytes, at: int) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path_factory.getbasetemp() / f"events-{os.getpid()}"
@@ -198,7 +196,6 @@ def test_a_table_that_is_written_anew_with_another_column_is_read_anew(tmp_path:
     assert flat(source.poll()) == [(1, "loss", 2.5), (2, "loss", 2.0), (2, "eval_loss", 3.0)]
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=100), st.text(max_size=50))
 def test_no_table_breaks_the_reading(tmp_path_factory, junk: bytes, text: str) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path_factory.getbasetemp() / f"table-{os.getpid()}"

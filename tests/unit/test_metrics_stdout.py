@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.runtime.errors import InvalidRequest
@@ -235,7 +235,6 @@ scraps = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(scraps, st.text(max_size=5)), max_size=40).map("".join))
 def test_junk_never_breaks_the_parser(text: str) -> None:
     """What it makes of it has numbers for values and whole numbers for steps."""
@@ -244,7 +243,6 @@ def test_junk_never_breaks_the_parser(text: str) -> None:
         assert all(isinstance(value, float) for value in reading.values.values())
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 10**9),
     st.floats(allow_nan=False, width=32),

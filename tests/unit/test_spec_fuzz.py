@@ -55,7 +55,6 @@ OVERRIDES = st.lists(
 def cases(number: int) -> Callable[..., object]:
     return settings(
         max_examples=number,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
