@@ -29,10 +29,8 @@ def gc(
     session = Session.open(store)
     computes = [session.compute(name) for name in registry.installed()]
     failures: list[Failure] = []
-    stores = session.stores
-    if not store:
-        stores += sweep.others(stores, computes)
-    found = sweep.find(stores, computes, failures.append)
+    stores = [session.store] if store else session.stores
+    found = sweep.find(stores, computes, failures.append, named=bool(store))
     if as_json:
         output.emit([asdict(each.leftover) for each in found])
     elif found:
@@ -47,7 +45,9 @@ def gc(
         output.say(f"Removed {len(found) - len(kept)}.")
         failures += kept
     if failures:  # what was found may not be all
-        raise failures[0]
+        for failure in failures[:-1]:
+            output.warn(" ".join(filter(None, (str(failure), failure.fix))))
+        raise failures[-1]
 
 
 def _row(leftover: Leftover) -> list[str]:

@@ -11,19 +11,20 @@ from llmcloud.core import job as jobs
 from llmcloud.core import tidy
 from llmcloud.core.provider import Leftover
 from llmcloud.core.reserve import BEFORE_MACHINES, end_submit, is_cut_off
-from llmcloud.core.stores import open_store
+from llmcloud.core.stores import bucket_of, open_store
 from llmcloud.runtime import journal, status
 from llmcloud.runtime.errors import (
     CredentialsError,
     Failure,
     NotFound,
     PermissionDenied,
+    StoreGone,
     Unreadable,
 )
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
@@ -83,78 +84,101 @@ class _Sorted:
     unaccounted: list[tuple[str, Compute]] = field(default_factory=list)
     providers: set[str] = field(default_factory=set)
 
-
-def others(known: Sequence[ObjectStore], computes: Sequence[Compute]) -> list[ObjectStore]:
-    """Return the stores that only what there is at the providers tells of.
-
-    A provider that can't be asked is told by `find`.
-    """
-    urls: set[str] = set()
-    for compute in computes:
-        with contextlib.suppress(Failure):
-            urls |= set(compute.stores())
-    found = []
-    for url in sorted(urls - {store.url for store in known}):
-        with contextlib.suppress(Failure):
-            found.append(open_store(url))
-    return found
+    def add(self, other: _Sorted) -> None:
+        """Take in what counts for all stores together."""
+        self.live |= other.live
+        self.resumable |= other.resumable
+        self.providers |= other.providers
 
 
 def find(
     stores: Sequence[ObjectStore],
     computes: Sequence[Compute],
     failed: Callable[[Failure], None],
+    *,
+    named: bool = False,
 ) -> list[Found]:
     """Return what the jobs of some stores have left behind, here and at the providers.
 
-    `failed` hears of a provider that could not be asked; one that has none of these jobs need not
-    let us in.
+    If these stores were `named`, only those are meant, and a bucket that is not there was deleted;
+    else also those that only what there is at the providers tells of. `failed` hears of each store
+    and provider that could not be asked; a provider that has none of these jobs need not let us in.
     """
-    by_name = {compute.name: compute for compute in computes}
-    live: set[str] = set()
-    resumable: set[str] = set()
-    used: set[str] = set()
+    urls = _urls_told_by(computes)  # before jobs are read: what comes later is of one that does
+    if not named:
+        stores = [*stores, *_opened(urls.keys() - {store.url for store in stores})]
+    sorted_ = _Sorted()
     found: list[Found] = []
+    there: list[ObjectStore] = []
     for store in stores:
-        jobs_of = _sort(store, by_name)
-        live |= jobs_of.live
-        resumable |= jobs_of.resumable
-        used |= jobs_of.providers
-        found += [
-            Found(Leftover(CUT_OFF, job_id, job_id, "its submit was cut off"), store)
-            for job_id in jobs_of.cut_off
-        ]
-        found += [
-            Found(
-                Leftover(journal.MACHINES, job_id, job_id, "may still be there"),
-                store,
-                compute,
-                (store,),
-            )
-            for job_id, compute in jobs_of.unaccounted
-        ]
-    there = tuple(store for store in stores if store.is_there())
+        try:
+            its, is_there = _sort(store, computes), store.is_there()
+        except Failure as failure:
+            failed(failure)
+            continue
+        sorted_.add(its)
+        found += _unfinished(its, store)
+        if is_there or (named and bucket_of(store.url)):
+            there.append(store)
+        elif named:
+            failed(NotFound("There is no store here.", where=store.url))
     looked_at = frozenset(store.url for store in there)
+    if not named:
+        for url in sorted(urls.keys() - looked_at):
+            failed(_left_alone(url, urls[url]))
     for compute in computes:
         try:
-            leftovers = compute.leftovers(frozenset(live), looked_at)
+            leftovers = compute.leftovers(frozenset(sorted_.live), looked_at)
         except Failure as failure:
             is_closed = isinstance(failure, (CredentialsError, PermissionDenied))
-            if compute.name in used or not is_closed:
+            if compute.name in sorted_.providers or not is_closed:
                 failed(failure)
             continue
         found += [
-            Found(leftover, stores[0], compute, there)
+            Found(leftover, stores[0], compute, tuple(there))
             for leftover in leftovers
-            if leftover.kind != FOLDER or leftover.job not in resumable
+            if leftover.kind != FOLDER or leftover.job not in sorted_.resumable
         ]
     return sorted(found, key=lambda each: each.compute is None)  # first what makes room
 
 
-def _sort(store: ObjectStore, computes: dict[str, Compute]) -> _Sorted:
-    sorted_ = _Sorted()
+def _urls_told_by(computes: Sequence[Compute]) -> dict[str, str]:
+    """Return the stores that providers tell of, with their names; `find` tells of failures."""
+    told: dict[str, str] = {}
+    for compute in computes:
+        with contextlib.suppress(Failure):
+            told |= dict.fromkeys(compute.stores(), compute.name)
+    return told
+
+
+def _opened(urls: Iterable[str]) -> Iterator[ObjectStore]:
+    for url in sorted(urls):
+        with contextlib.suppress(Failure):
+            yield open_store(url)
+
+
+def _unfinished(its: _Sorted, store: ObjectStore) -> Iterator[Found]:
+    """Yield what the store itself tells of: submits, and machines whose end nobody has seen."""
+    for job_id in its.cut_off:
+        yield Found(Leftover(CUT_OFF, job_id, job_id, "its submit was cut off"), store)
+    for job_id, compute in its.unaccounted:
+        leftover = Leftover(journal.MACHINES, job_id, job_id, "may still be there")
+        yield Found(leftover, store, compute, (store,))
+
+
+def _left_alone(url: str, provider: str) -> Failure:
+    """Return why what jobs have stays, alive or not: nobody can tell without their store."""
+    return StoreGone(
+        f"What the jobs of this store have at {provider} was left alone: it can't be looked at.",
+        where=url,
+        fix=f"If its bucket was deleted, llmcloud gc --store {url} removes what they have.",
+    )
+
+
+def _sort(store: ObjectStore, computes: Sequence[Compute]) -> _Sorted:
+    sorted_, by_name = _Sorted(), {compute.name: compute for compute in computes}
     for job_id in jobs.ids(store):
-        _sort_known(sorted_, store, job_id, computes)
+        _sort_known(sorted_, store, job_id, by_name)
     return sorted_
 
 
@@ -163,7 +187,7 @@ def _sort_known(
 ) -> None:
     try:
         _sort_one(sorted_, store, jobs.read(store, job_id), computes)
-    except NotFound:
+    except (NotFound, StoreGone):
         return
     except Unreadable:
         sorted_.live.add(job_id)  # for all we know: what it has stays

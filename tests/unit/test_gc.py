@@ -10,7 +10,13 @@ from tests.rig import snapshots
 from llmcloud.core import gc
 from llmcloud.core.provider import Leftover
 from llmcloud.runtime import status
-from llmcloud.runtime.errors import CredentialsError, Failure, PermissionDenied, Unavailable
+from llmcloud.runtime.errors import (
+    CredentialsError,
+    Failure,
+    PermissionDenied,
+    StoreGone,
+    Unavailable,
+)
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import FileStore
 
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmcloud.core.provider import Machine, Place
+    from llmcloud.runtime.store import ObjectStore
 
 LEFT = Leftover("machine", "here", "n-1")
 
@@ -25,13 +32,19 @@ LEFT = Leftover("machine", "here", "n-1")
 class Provider:
     """A provider with one leftover, or that fails."""
 
-    def __init__(self, name: str, failure: Failure | None = None) -> None:
+    def __init__(self, name: str, failure: Failure | None = None, store: str = "") -> None:
         self.name, self.failure = name, failure
+        self.of = store  # whose job's the leftover is
+
+    def stores(self) -> list[str]:
+        if self.failure:
+            raise self.failure
+        return [self.of] if self.of else []
 
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
         if self.failure:
             raise self.failure
-        return [LEFT]
+        return [LEFT] if not self.of or self.of in stores else []
 
     def describe(self, _: Place) -> list[Machine]:
         return []
@@ -44,9 +57,11 @@ def store(tmp_path: Path) -> FileStore:
     return made
 
 
-def look(store: FileStore, *providers: Any) -> tuple[list[Leftover], list[Failure]]:
+def look(
+    store: ObjectStore, *providers: Any, named: bool = False
+) -> tuple[list[Leftover], list[Failure]]:
     failures: list[Failure] = []
-    found = gc.find([store], providers, failures.append)
+    found = gc.find([store], providers, failures.append, named=named)
     return [each.leftover for each in found], failures
 
 
@@ -67,3 +82,57 @@ def test_one_that_a_job_was_on_must(store: FileStore) -> None:
 def test_one_that_does_not_answer_is_told_and_the_others_are_asked(store: FileStore) -> None:
     silent = Unavailable("No answer.")
     assert look(store, Provider("aws", silent), Provider("local")) == ([LEFT], [silent])
+
+
+@pytest.fixture
+def deleted(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
+    """Return a store in a bucket that is not there any more."""
+
+    class Deleted(FileStore):
+        def is_there(self) -> bool:
+            return False
+
+        def folders(self, prefix: str) -> list[str]:
+            raise StoreGone("There is no such bucket.", where=self.url)
+
+    made = Deleted(store.root)
+    made.url = "s3://deleted"
+    monkeypatch.setattr(gc, "open_store", lambda url: {made.url: made}[url])
+    return made
+
+
+def test_what_a_job_has_whose_store_is_gone_is_told_and_left_alone(
+    store: FileStore, deleted: ObjectStore
+) -> None:
+    """The job may be alive for all we know: one may ask with another cloud's endpoint."""
+    found, failures = look(store, Provider("aws", store=deleted.url), Provider("local"))
+    assert found == [LEFT]  # of the other
+    (failure,) = failures
+    assert failure.where == deleted.url
+    assert f"llmcloud gc --store {deleted.url}" in failure.fix
+
+
+def test_it_is_found_when_its_bucket_is_named(deleted: ObjectStore) -> None:
+    assert look(deleted, Provider("aws", store=deleted.url), named=True) == ([LEFT], [])
+
+
+def test_a_folder_that_is_named_may_just_not_be_mounted(tmp_path: Path) -> None:
+    absent = FileStore(tmp_path / "absent")
+    found, failures = look(absent, Provider("aws", store=absent.url), named=True)
+    assert found == []
+    assert [failure.where for failure in failures] == [absent.url]
+
+
+def test_a_store_that_can_not_be_read_keeps_the_others_from_nothing(
+    store: FileStore, deleted: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = PermissionDenied("No.", where=deleted.url)
+
+    def refuse(_: str) -> list[str]:
+        raise closed
+
+    monkeypatch.setattr(deleted, "folders", refuse)
+    failures: list[Failure] = []
+    found = gc.find([deleted, store], [Provider("local")], failures.append)  # type: ignore[list-item]
+    assert [each.leftover for each in found] == [LEFT]
+    assert failures == [closed]

@@ -54,6 +54,9 @@ class Cloud:
     def launch(self, _: object) -> list[Machine]:
         return [Machine(0, "m", MachineState.RUNNING)]
 
+    def stores(self) -> list[str]:
+        return []
+
     def leftovers(self, live: frozenset[str], _: frozenset[str]) -> list[Leftover]:
         return [] if ID in live else [Leftover("role", "r", ID)]
 

@@ -124,3 +124,24 @@ def test_a_training_does_not_outlive_the_node_that_was_killed(submitter: Submitt
     eventually(lambda: submitter.log(job).count("up") == 2, "it trains again")
     assert not training.is_alive
     assert submitter.cli("cancel", job).code == 0
+
+
+def test_what_a_job_has_whose_bucket_was_deleted_goes_once_that_is_said(
+    submitter: Submitter,
+) -> None:
+    """Nobody can tell that the job is not alive, and of nothing else is it known what is left."""
+    store, s3 = "s3://deleted-store", submitter.client("s3")
+    path = submitter.job("homeless", "echo up; sleep 1000", f"{SMALL}store: {store}\n")
+    s3.create_bucket(Bucket="deleted-store")
+    job = submitter.submit(path)
+    submitter.await_log(job, "up")
+    for each in s3.list_objects_v2(Bucket="deleted-store")["Contents"]:
+        s3.delete_object(Bucket="deleted-store", Key=each["Key"])
+    s3.delete_bucket(Bucket="deleted-store")
+    done = submitter.cli("gc", "--yes")
+    assert done.code == 9
+    assert f"llmcloud gc --store {store}" in done.err
+    assert submitter.left()
+    assert submitter.cli("gc", "--yes", "--store", store).code == 0
+    assert submitter.left() == {}
+    assert submitter.cli("gc", "--yes").code == 0
