@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import socket
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,16 +16,21 @@ from llmcloud.core import job as jobs
 from llmcloud.core.errors import UsageError
 from llmcloud.runtime import layout, process, status
 from llmcloud.runtime.documents import known, reading
-from llmcloud.runtime.errors import Conflict, NotFound
+from llmcloud.runtime.errors import Conflict, Failure, NotFound
 from llmcloud.runtime.process import Identity
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.store import ObjectStore
 
-ELSEWHERE_S = 600.0  # how long a submit on another machine is believed to be at work
+ELSEWHERE_S = (
+    600.0  # how long a submit on another machine is believed to be at work, unless renewed
+)
+RENEW_S = ELSEWHERE_S / 4
 BEFORE_MACHINES = {State.SUBMITTED, State.STAGING, State.PROVISIONING}
 
 
@@ -87,6 +94,33 @@ def reserve(store: ObjectStore, compute: Compute, name: str, wanted: Reservation
         except Conflict:
             continue
         return ours.job
+
+
+@contextlib.contextmanager
+def renewed(store: ObjectStore, job: Job, every_s: float = RENEW_S) -> Iterator[None]:
+    """Have it known everywhere that we are at work on a job, however long that takes."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(every_s):
+            with contextlib.suppress(Failure):  # the next one may be written
+                _renew(store, job)
+
+    threading.Thread(target=renew, name="reservation", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _renew(store: ObjectStore, job: Job) -> None:
+    """Write anew when we were last at work, unless the name is somebody else's by now."""
+    key = layout.name(job.name)
+    blob = store.get(key)
+    found = Reservation.from_json(blob.data, key)
+    mine = Reservation.mine(job.id, found.digest)
+    if dataclasses.replace(found, at_s=mine.at_s) == mine:
+        store.put(key, mine.to_json(), if_match=blob.etag)
 
 
 def is_cut_off(store: ObjectStore, compute: Compute, job: Job) -> bool:

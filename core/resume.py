@@ -9,7 +9,7 @@ from llmcloud.core import job as jobs
 from llmcloud.core import submit, tidy
 from llmcloud.core.errors import UsageError
 from llmcloud.core.launch import Launcher
-from llmcloud.core.reserve import Reservation, is_cut_off, reserve
+from llmcloud.core.reserve import Reservation, is_cut_off, renewed, reserve
 from llmcloud.runtime import layout, status
 from llmcloud.runtime.status import State, Status
 
@@ -69,7 +69,8 @@ def run(
     begun = status.change(store, job_id, next_attempt)
     if (begun.attempt, begun.launched_at) != (found.attempt + 1, launched_at):
         raise _alive(begun)
-    Launcher(store, compute, job, values, tell).run(begun)
+    with renewed(store, job):
+        Launcher(store, compute, job, values, tell).run(begun)
     return job
 
 

@@ -18,7 +18,7 @@ from llmcloud.core import libraries, package, stage
 from llmcloud.core.errors import SpecError
 from llmcloud.core.job import Job
 from llmcloud.core.launch import Launcher
-from llmcloud.core.reserve import Reservation, reserve
+from llmcloud.core.reserve import Reservation, renewed, reserve
 from llmcloud.core.spec.task import task_of
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.runtime import layout, status
@@ -60,10 +60,12 @@ def run(submission: Submission) -> Job:
         with tempfile.TemporaryDirectory(prefix="llmcloud-") as scratch:
             prepared = _prepare(submission, Path(scratch))
             job = _write_down(submission, prepared)
-            staged = _stage(submission, job, prepared)
+            with renewed(submission.store, job):
+                staged = _stage(submission, job, prepared)
     except OSError as error:
         raise _unreadable(error) from error
-    Launcher(submission.store, submission.compute, job, values, submission.tell).run(staged)
+    with renewed(submission.store, job):
+        Launcher(submission.store, submission.compute, job, values, submission.tell).run(staged)
     return job
 
 

@@ -14,7 +14,7 @@ from tests.rig.snapshots import plan_on
 from llmcloud.core.errors import UsageError
 from llmcloud.core.job import Job
 from llmcloud.core.provider import Machine, MachineState
-from llmcloud.core.reserve import Reservation, end_submit, is_cut_off, reserve
+from llmcloud.core.reserve import Reservation, end_submit, is_cut_off, renewed, reserve
 from llmcloud.runtime import layout, process, status
 from llmcloud.runtime.errors import NotFound
 from llmcloud.runtime.status import State, Status
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmcloud.core.provider import Place
+    from llmcloud.runtime.store import Blob
 
 
 class Machines:
@@ -203,3 +204,46 @@ def test_what_another_provider_knows_nothing_of_is_not_lost(store: FileStore) ->
     with pytest.raises(UsageError):
         reserve(store, elsewhere, "n", mine("n-2"))
     assert status.read(store, job.id).state is State.RUNNING
+
+
+class Asked(FileStore):
+    """A store that tells when it was asked again for what lies there."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.again = threading.Semaphore(0)
+
+    def get(self, key: str) -> Blob:
+        self.again.release()
+        return super().get(key)
+
+    def await_renewal(self) -> None:
+        """Wait until a renewal is through: the next one has begun."""
+        for _ in range(2):
+            assert self.again.acquire(timeout=60)
+
+
+@pytest.fixture
+def asked(store: FileStore) -> Asked:
+    return Asked(store.root)
+
+
+def test_who_is_long_at_work_is_believed_elsewhere(asked: Asked) -> None:
+    """Else gc on another machine would end a job whose data takes an hour to upload."""
+    job = submitted(asked, "n-1", State.STAGING)
+    long_ago = dataclasses.replace(mine("n-1"), at_s=0.0)
+    asked.put(layout.name("n"), long_ago.to_json())
+    with renewed(asked, job, every_s=0.001):
+        asked.await_renewal()
+    found = Reservation.from_json(asked.get(layout.name("n")).data, "n")
+    assert found == dataclasses.replace(long_ago, at_s=found.at_s)
+    assert dataclasses.replace(found, host="elsewhere").is_held
+
+
+def test_a_name_that_is_somebody_elses_by_now_stays_theirs(asked: Asked, somebody: int) -> None:
+    job = submitted(asked, "n-1", State.STAGING)
+    theirs = mine("n-1", by=somebody).to_json()
+    asked.put(layout.name("n"), theirs)
+    with renewed(asked, job, every_s=0.001):
+        asked.await_renewal()
+    assert asked.get(layout.name("n")).data == theirs
