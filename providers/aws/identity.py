@@ -14,7 +14,7 @@ from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.providers.aws.roles import Role, Roles
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import NotFound, PermissionDenied
+from llmcloud.runtime.errors import InvalidRequest, NotFound, PermissionDenied
 from llmcloud.runtime.store import bucket_of, split_bucket
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SHARED_ROLE = "llmcloud-node"  # that an administrator has made, where jobs may make none
 POLICY = "llmcloud-job"
+POLICY_CHARACTERS = 10_240  # but for white space: docs.aws.amazon.com, IAM and STS quotas
 NO_TAG, TAG_CHARACTERS = re.compile(r"[^\w\s.:/=+@-]"), 256  # as IAM's model has it
 SERVICES = ("ec2.amazonaws.com", "sagemaker.amazonaws.com")
 READ = ("s3:GetObject",)
@@ -107,13 +108,14 @@ class Identity:
         return self._made(job, tags, self._roles.make_with_profile)
 
     def _made(self, job: Job, tags: Mapping[str, str], make: Callable[[Role], None]) -> str:
-        name = names.of_job(job.id)
+        name, policy = names.of_job(job.id), node_policy(job, self.caller)
+        _expect_room(policy)
         wanted = Role(
             name=name,
             description="What the machines of one job may do",
             trust=trust(),
             policy_name=POLICY,
-            policy=node_policy(job, self.caller),
+            policy=policy,
             tags=tags,
         )
         try:
@@ -185,6 +187,16 @@ def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
     if job.service == "managed":
         statements += [_listing(caller, bucket, staged), *_training(caller)]
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _expect_room(policy: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest for a policy that is longer than a role's may be."""
+    if len("".join(json.dumps(policy).split())) > POLICY_CHARACTERS:
+        raise InvalidRequest(
+            "The job's data comes from more places than the policy of a role has room for.",
+            where="data",
+            fix="Name a folder that has them all, or bring them together: llmcloud data push.",
+        )
 
 
 def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
+from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
+from tests.rig.waits import eventually
 
 from llmcloud.core.provider import Launch, Offer
 from llmcloud.providers.aws import machine_images, names
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from llmcloud.core.job import Job
 
 REGION = "us-east-1"
-TAGS = ("job", "attempt", "expires", "owner", "spec", "store")
+LABELLED = "labels: {team: nlp}\nlimits: {max_duration: 1h}\n"
 
 
 @pytest.fixture
@@ -59,8 +61,25 @@ def launched(rig: ComputeRig, text: str) -> Job:
     return job
 
 
+def assert_tagged(rig: ComputeRig, job: Job, tagged: dict[str, list[dict[str, str]]]) -> None:
+    """Check that each of these bears all of a labelled job's tags."""
+    expires_s = status.epoch_s(job.created_at) + 3600 + names.EXPIRY_MARGIN_S
+    expected = {
+        "Name": f"llmcloud-{job.id}",
+        "team": "nlp",
+        "llmcloud:job": job.id,
+        "llmcloud:attempt": "1",
+        "llmcloud:expires": status.rfc3339(expires_s),
+        "llmcloud:owner": f"arn:aws:iam::{ACCOUNT}:root",
+        "llmcloud:spec": job.spec_digest,
+        "llmcloud:store": rig.store.url,
+    }
+    for kind, tags in tagged.items():
+        assert expected.items() <= names.as_dict(tags).items(), kind
+
+
 def test_everything_bears_the_jobs_tags_and_labels(rig: ComputeRig, ec2: Any) -> None:
-    job = launched(rig, "labels: {team: nlp}\nlimits: {max_duration: 1h}\n")
+    job = launched(rig, LABELLED)
     (instance,) = instances(ec2, job)
     volume = instance["BlockDeviceMappings"][0]["Ebs"]["VolumeId"]
     interface = instance["NetworkInterfaces"][0]["NetworkInterfaceId"]
@@ -75,19 +94,50 @@ def test_everything_bears_the_jobs_tags_and_labels(rig: ComputeRig, ec2: Any) ->
         "group": ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["Tags"],
         "role": role["Tags"],
     }
-    for kind, tags in tagged.items():
-        found = {each["Key"]: each["Value"] for each in tags}
-        assert found["Name"] == f"llmcloud-{job.id}", kind
-        assert found["team"] == "nlp", kind
-        assert all(found[f"llmcloud:{name}"] for name in TAGS), kind
-        assert found["llmcloud:store"] == rig.store.url, kind
+    assert_tagged(rig, job, tagged)
+
+
+def test_so_does_all_that_brings_spot_machines_and_what_it_brings(
+    rig: ComputeRig, ec2: Any
+) -> None:
+    job = launched(rig, f"{LABELLED}resources: {{spot: true}}\n")
+    (instance,) = eventually(lambda: instances(ec2, job), "a machine came")
+    (request,) = ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
+    assert request["InstanceId"] == instance["InstanceId"]
+    (template,) = ec2.describe_launch_templates()["LaunchTemplates"]
+    scaling = boto3.client("autoscaling", REGION)
+    (group,) = scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
+    tagged = {
+        "instance": instance["Tags"],
+        "request": request["Tags"],
+        "template": template["Tags"],
+        "group": group["Tags"],
+    }
+    assert_tagged(rig, job, tagged)
+
+
+def test_data_from_more_places_than_a_role_may_name_is_refused(
+    rig: ComputeRig, remote: Remote
+) -> None:
+    s3, folders = boto3.client("s3"), [f"{'folder' * 50}-{number}" for number in range(15)]
+    s3.create_bucket(Bucket="many")
+    for folder in folders:
+        s3.put_object(Bucket="many", Key=f"{folder}/a", Body=b"a")
+    data = "".join(f"- {{source: 's3://many/{each}', target: {each[-9:]}}}\n" for each in folders)
+    job = rig.staged(f"run: 'true'\ndata:\n{data}")
+    remote.delete("requests")
+    with pytest.raises(InvalidRequest, match="more places"):
+        rig.launch(job)
+    asked = {operation for _, operation in remote.calls()}
+    assert not asked & {"CreateRole", "PutRolePolicy", "RunInstances"}
 
 
 def test_a_machine_is_closed_and_ends_with_its_node(rig: ComputeRig, ec2: Any) -> None:
     """No key pair, no way in, tokens for the metadata, an encrypted disk that goes with it."""
     (instance,) = instances(ec2, job := launched(rig, "resources: {disk: 77GB}\n"))
     assert "KeyName" not in instance
-    assert instance["MetadataOptions"]["HttpTokens"] == "required"
+    metadata = instance["MetadataOptions"]
+    assert (metadata["HttpTokens"], metadata["HttpPutResponseHopLimit"]) == ("required", 1)
     group = instance["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
     (found,) = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"]
     (rule,) = found["IpPermissions"]
@@ -109,7 +159,9 @@ def test_several_nodes_with_efa_are_put_close_and_may_talk(
 ) -> None:
     job = launched(rig, "resources: {instance_type: p4d.24xlarge, nodes: 2}\n")
     found = instances(ec2, job)
-    assert {each["Placement"]["GroupName"] for each in found} == {f"llmcloud-{job.id}"}
+    (place,) = ec2.describe_placement_groups()["PlacementGroups"]
+    assert (place["GroupName"], place["Strategy"]) == (f"llmcloud-{job.id}", "cluster")
+    assert {each["Placement"]["GroupName"] for each in found} == {place["GroupName"]}
     (asked,) = (e["params"] for e in remote.get("requests") if e["operation"] == "RunInstances")
     assert asked["NetworkInterfaces"][0]["InterfaceType"] == "efa"  # which moto forgets
     group = found[0]["NetworkInterfaces"][0]["Groups"][0]["GroupId"]
