@@ -1,19 +1,14 @@
-"""The stores of the contract suites, with emulators and expected gaps; a wait for a condition."""
+"""The stores of the contract suites, with emulators and expected gaps."""
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.rig.stores import STORES, StoreRig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.rig.emulators.catalog import Emulators
-
-DEADLINE_S = 30.0
 
 
 @pytest.fixture(params=STORES)
@@ -39,16 +34,3 @@ def _ready(request: pytest.FixtureRequest) -> StoreRig:
         if test in (request.node.originalname, request.node.name):
             request.applymarker(pytest.mark.xfail(reason=gap, strict=True))
     return found
-
-
-@pytest.fixture(scope="session")
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Give what waits for a condition."""
-
-    def wait(condition: Callable[[], object]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < deadline, "it did not come true in time"
-            time.sleep(0.01)
-
-    return wait

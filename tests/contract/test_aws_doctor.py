@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rig.aws.access import SUBMITTER
-from tests.rig.computes import COMPUTES, eventually
+from tests.rig.computes import COMPUTES
+from tests.rig.waits import eventually
 from typer.testing import CliRunner
 
 from llmcloud.cli.app import app

@@ -9,7 +9,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rig.computes import POLL_S
+from tests.rig.waits import POLL_S
 from typer.testing import CliRunner
 
 from llmcloud.cli.app import app

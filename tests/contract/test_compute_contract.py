@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.rig.computes import COMPUTES, LIVE, ComputeRig, eventually
+from tests.rig.computes import COMPUTES, ComputeRig
+from tests.rig.waits import LIVE, eventually
 
 from llmcloud.core.provider import MachineState
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import requests
-from tests.e2e.conftest import eventually
 from tests.rig.emulators import catalog, server
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rig.computes import POLL_S, eventually
+from tests.rig.waits import POLL_S, eventually
 
 from llmcloud.core import registry
 from llmcloud.core.home import Home

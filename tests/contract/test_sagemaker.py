@@ -16,6 +16,7 @@ from tests.rig.aws.cloud import Cloud, Options
 from tests.rig.aws.sagemaker import SageMaker
 from tests.rig.aws.sagemaker_containers import Bare
 from tests.rig.aws.sagemaker_run import Means
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from tests.rig.emulators.catalog import Emulators
 
-DEADLINE_S = 30.0
 GROUP = "/aws/sagemaker/TrainingJobs"
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch:2.14-cpu-amzn2023-sagemaker"
 TRUST = {
@@ -92,12 +92,9 @@ class Rig:
         return found
 
     def until(self, name: str, done: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        deadline = time.monotonic() + DEADLINE_S
-        while time.monotonic() < deadline:
-            if done(found := self.describe(name)):
-                return found
-            time.sleep(0.02)
-        raise AssertionError(f"still {found['TrainingJobStatus']}, {found['SecondaryStatus']}")
+        """Wait until a job is as it is to be, and return what is said of it."""
+        eventually(lambda: done(self.describe(name)))
+        return self.describe(name)
 
     def end(self, name: str) -> dict[str, Any]:
         return self.until(name, lambda job: "TrainingEndTime" in job)

@@ -11,6 +11,7 @@ from tests.rig.aws.cloud import Cloud, Options
 from tests.rig.aws.sagemaker import SageMaker
 from tests.rig.aws.sagemaker_containers import Bare
 from tests.rig.aws.sagemaker_run import Means
+from tests.rig.waits import eventually
 
 from llmcloud.core.job import Job
 from llmcloud.core.provider import Launch, MachineState, Offer
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from tests.rig.emulators.catalog import Emulators
 
-DEADLINE_S = 30.0
 REGION = "us-east-1"
 RUNTIME = "0" * 64
 
@@ -73,13 +73,9 @@ class Rig:
 
     def until(self, launch: Launch, state: MachineState) -> str:
         """Wait for a state of the first machine, and return its detail."""
-        deadline = time.monotonic() + DEADLINE_S
-        while time.monotonic() < deadline:
-            machine = self.training.describe(launch.place)[0]
-            if machine.state is state:
-                return machine.detail
-            time.sleep(0.02)
-        raise AssertionError(f"it stays {machine.state}: {machine.detail}")
+        first = lambda: self.training.describe(launch.place)[0]  # noqa: E731
+        eventually(lambda: first().state is state, f"the first machine is {state}")
+        return first().detail
 
 
 @pytest.fixture

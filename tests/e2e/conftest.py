@@ -9,38 +9,26 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.rig.waits import DEADLINE_S, eventually
 
 from llmcloud.runtime import process
 from llmcloud.runtime.store import FileStore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
 # Whoever started the tests in the background, or by nohup, has them ignore signals that the tests
 # send, and all that the tests start ignores them as well.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-DEADLINE_S = 90.0  # for anything at all; a slow machine is no failure
-POLL_S = 0.05
 LLMCLOUD = [sys.executable, "-c", "from llmcloud.cli.app import main; main()"]
 TAG = "LLMCLOUD_TAG"
-
-
-def eventually(condition: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """Return what `condition` yields as soon as that is true."""
-    deadline = time.monotonic() + deadline_s
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(POLL_S)
-    pytest.fail(f"not within {deadline_s:g} s: {what}")
 
 
 @dataclass

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import contains, eventually
+from tests.e2e.conftest import contains
 from tests.rig.buckets import BUCKETS
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import LLMCLOUD, eventually
+from tests.e2e.conftest import LLMCLOUD
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from typing import Any

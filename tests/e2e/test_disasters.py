@@ -9,7 +9,8 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import LLMCLOUD, eventually
+from tests.e2e.conftest import LLMCLOUD
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

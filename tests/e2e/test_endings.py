@@ -8,7 +8,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench

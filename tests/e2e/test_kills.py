@@ -7,7 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 from llmcloud.runtime import process
 

@@ -8,7 +8,8 @@ import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.e2e.conftest import LLMCLOUD, eventually
+from tests.e2e.conftest import LLMCLOUD
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Bench

@@ -6,7 +6,7 @@ import json
 import signal
 from typing import TYPE_CHECKING
 
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 from llmcloud.runtime import process
 

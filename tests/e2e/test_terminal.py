@@ -7,7 +7,7 @@ import pty
 import signal
 from typing import TYPE_CHECKING
 
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.conftest import eventually
 from tests.rig.faults import Answer, Do, Fault, Match, Request
+from tests.rig.waits import eventually
 from tests.rig.wires import ON_ONE, WIRES, Wire, WiredBucket, bucket_behind_proxy
 
 from llmcloud.runtime.bucket_api import PART_BYTES

@@ -5,11 +5,11 @@ With LLMCLOUD_LIVE=aws the suite runs on a real account, whose credentials the S
 
 from __future__ import annotations
 
-import os
-import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
+
+from tests.rig.waits import eventually
 
 from llmcloud.core import job as jobs
 from llmcloud.core import plan as plans
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Compute, Place
     from llmcloud.core.spec.load import LoadedSpec
     from llmcloud.runtime.store import ObjectStore
-
-Found = TypeVar("Found")
-LIVE = os.environ.get("LLMCLOUD_LIVE", "")
-POLL_S, DEADLINE_S = 0.05, 900.0 if LIVE else 60.0
 
 
 @dataclass
@@ -113,15 +109,6 @@ class _NotLaunched:
     def launch(self, launch: Launch) -> list[Machine]:
         """Start nothing, and say that it runs."""
         return [Machine(0, launch.job.id, MachineState.UNKNOWN)]
-
-
-def eventually(condition: Callable[[], Found], what: str) -> Found:
-    """Return what `condition` yields as soon as that is true."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {DEADLINE_S:g} s: {what}"
-        time.sleep(POLL_S)
-    return found
 
 
 def _local(folder: Path) -> ComputeRig:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 from llmcloud.runtime import process
 

@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.conftest import Bench, eventually, opened
+from tests.e2e.conftest import Bench, opened
 from tests.rig.templates import (
     activate,
     after,
@@ -25,6 +25,7 @@ from tests.rig.templates import (
     steps,
     told,
 )
+from tests.rig.waits import eventually
 
 from llmcloud.runtime import heartbeat, process
 

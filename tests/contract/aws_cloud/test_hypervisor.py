@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rig.aws.account import ROOT
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,7 +111,6 @@ def test_an_instance_is_booted_with_what_it_needs_to_know(
     clients: Callable[[str], Any],
     ids: list[str],
     recorder: Recorder,
-    eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     """It is pending until it has booted; its role's credentials are known to the cloud."""
     eventually(lambda: len(recorder.booted) == 2)
@@ -139,7 +139,6 @@ def test_an_instance_is_killed_when_it_is_terminated(
     clients: Callable[[str], Any],
     ids: list[str],
     recorder: Recorder,
-    eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     """But only once it has booted, or it would boot after that."""
     eventually(lambda: len(recorder.booted) == 2)
@@ -155,7 +154,6 @@ def test_an_instance_that_switches_itself_off_is_terminated(
     clients: Callable[[str], Any],
     ids: list[str],
     recorder: Recorder,
-    eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     recorder.may_boot.set()
     eventually(lambda: _states(clients, ids) == {"running"})
@@ -169,7 +167,6 @@ def test_an_interruption_is_announced_and_then_happens(
     clients: Callable[[str], Any],
     ids: list[str],
     recorder: Recorder,
-    eventually: Callable[[Callable[[], object]], None],
 ) -> None:
     recorder.may_boot.set()
     own.machines.interrupt(ids[0], 0.05)

@@ -6,8 +6,8 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from botocore.exceptions import ClientError
 from tests.rig.aws.said import refusal, states
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from tests.contract.aws_cloud.conftest import ClientOf
@@ -256,12 +256,9 @@ class TestGroups:
         )
         assert refusal(ec2.delete_placement_group, **asked)[0] == "InvalidPlacementGroup.InUse"
         ec2.terminate_instances(InstanceIds=ids)
-        while True:
-            try:
-                ec2.delete_placement_group(**asked)
-            except ClientError:
-                continue
-            break
+        assert refusal(ec2.delete_placement_group, **asked)[0] == "InvalidPlacementGroup.InUse"
+        eventually(lambda: states(ec2, ids) == ["terminated"], "it is gone")
+        ec2.delete_placement_group(**asked)
         assert not ec2.describe_placement_groups()["PlacementGroups"]
 
 

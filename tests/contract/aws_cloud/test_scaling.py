@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.rig.aws.said import refusal
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from tests.contract.aws_cloud.conftest import ClientOf
     from tests.rig.aws.remote import Remote
 
 NAME = "job"
-DEADLINE_S = 30.0
 SPOT = {"OnDemandPercentageAboveBaseCapacity": 0, "SpotAllocationStrategy": "capacity-optimized"}
 TAGS = [{"Key": "llmcloud:job", "Value": "a-job", "PropagateAtLaunch": True}]
 
@@ -135,8 +134,8 @@ class TestAGroup:
         assert refusal(scaling.delete_auto_scaling_group, **asked) == ("ResourceInUse", 400)
         scaling.delete_auto_scaling_group(**asked, ForceDelete=True)
         assert _described(scaling)["Status"] == "Delete in progress"
-        while scaling.describe_auto_scaling_groups()["AutoScalingGroups"]:
-            pass
+        groups = lambda: scaling.describe_auto_scaling_groups()["AutoScalingGroups"]  # noqa: E731
+        eventually(lambda: not groups(), "it is gone")
         found = ec2.describe_instances(InstanceIds=ids)["Reservations"]
         assert {one["State"]["Name"] for each in found for one in each["Instances"]} == {
             "terminated"
@@ -182,7 +181,7 @@ class TestAGroup:
 
 class TestAScheduledChange:
     def test_of_sizes_is_made_when_its_time_has_come(
-        self, scaling: Any, group: dict[str, Any], remote: Remote
+        self, scaling: Any, group: dict[str, Any]
     ) -> None:
         scaling.create_auto_scaling_group(**group)
         soon = datetime.now(UTC) + timedelta(seconds=1)
@@ -194,10 +193,7 @@ class TestAScheduledChange:
             MaxSize=0,
             DesiredCapacity=0,
         )
-        deadline = time.monotonic() + DEADLINE_S
-        while scaling.describe_auto_scaling_groups()["AutoScalingGroups"][0]["DesiredCapacity"]:
-            assert time.monotonic() < deadline
-            remote.post("look")
+        eventually(lambda: _described(scaling)["DesiredCapacity"] == 0, "it wants no machine")
         assert datetime.now(UTC) >= soon
 
     def test_is_not_of_the_past(self, scaling: Any, group: dict[str, Any]) -> None:

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rig.aws.hypervisor import HAS_CLOUD_INIT
 from tests.rig.aws.machine import Boot, RoleCredentials
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.rig.aws.hypervisor import Machines
-
-    Eventually = Callable[[Callable[[], object]], None]
 
 NUMBERS = itertools.count(1)
 PROFILE = "arn:aws:iam::123456789012:instance-profile/llmcloud-job"
@@ -39,7 +38,6 @@ class Bench:
     """Instances of one test, and which of them have reported that they switched off."""
 
     machines: Machines
-    eventually: Eventually
     off: list[str] = field(default_factory=list)
     booted: list[str] = field(default_factory=list)
 
@@ -64,17 +62,17 @@ class Bench:
 
     def said(self, boot: Boot) -> list[str]:
         """Return what it printed there until it switched itself off."""
-        self.eventually(lambda: boot.instance_id in self.off)
+        eventually(lambda: boot.instance_id in self.off)
         return self.machines.written(boot.instance_id, SAID).read_text().splitlines()
 
     def await_said(self, boot: Boot, text: str) -> None:
-        self.eventually(lambda: text in self.machines.console(boot.instance_id).decode())
+        eventually(lambda: text in self.machines.console(boot.instance_id).decode())
 
 
 @pytest.fixture
-def bench(machines: Machines, eventually: Eventually) -> Iterator[Bench]:
+def bench(machines: Machines) -> Iterator[Bench]:
     """Give a place to boot instances in; none outlives the test."""
-    made = Bench(machines, eventually)
+    made = Bench(machines)
     machines.on_shutdown = made.off.append
     yield made
     for instance_id in made.booted:
@@ -105,7 +103,7 @@ def test_any_interpreter_can_run_it(bench: Bench) -> None:
 def test_a_cloud_config_is_done_by_cloud_init_and_refused_without(bench: Bench) -> None:
     boot = bench.boot("#cloud-config\nruncmd: [[shutdown, now]]\n")
     if HAS_CLOUD_INIT:
-        bench.eventually(lambda: bench.off == [boot.instance_id])
+        eventually(lambda: bench.off == [boot.instance_id])
     else:
         bench.await_said(boot, "the rig runs only scripts")
 
@@ -243,7 +241,7 @@ getent hosts example.org; echo $?
 @pytest.mark.parametrize("command", ["shutdown -h now", "poweroff", "/sbin/halt", "shutdown +0"])
 def test_switching_off_ends_all_and_is_reported_once(bench: Bench, command: str) -> None:
     boot = bench.boot(f"#!/bin/sh\nsetsid sleep 1000 &\necho before\n{command}\nsleep 1000\n")
-    bench.eventually(lambda: bench.off)
+    eventually(lambda: bench.off)
     bench.machines.kill(boot.instance_id)
     assert bench.off == [boot.instance_id]
     assert b"before\n" in bench.machines.console(boot.instance_id)
@@ -273,7 +271,7 @@ def test_a_killed_machine_is_gone_without_a_report(bench: Bench) -> None:
     bench.machines.kill(boot.instance_id)
     assert not bench.machines.is_running(boot.instance_id)
     assert bench.machines.console(boot.instance_id).endswith(b"up\n")
-    bench.eventually(lambda: boot.address not in bench.machines.by_address)
+    eventually(lambda: boot.address not in bench.machines.by_address)
     assert bench.off == []
 
 

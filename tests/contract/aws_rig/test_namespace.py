@@ -12,13 +12,10 @@ import pytest
 from tests.rig.aws import namespace, overlay
 from tests.rig.aws.rig import Inside, tls_context
 from tests.rig.gcs.server import Response
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from tests.rig.aws.namespace import Namespace
-
-    Eventually = Callable[[Callable[[], object]], None]
 
 ROOT = Path(__file__).parents[3]
 NAMES = ["ec2.us-east-1.amazonaws.com", "a-bucket.s3.eu-west-1.amazonaws.com", "sts.amazonaws.com"]
@@ -133,9 +130,7 @@ def test_a_machine_without_overlays_cannot_have_the_rig(
     assert reason == "no root filesystems for the rig's machines: OSError: no overlay"
 
 
-def test_kill_9_of_the_rig_leaves_nothing(
-    eventually: Callable[[Callable[[], object]], None],
-) -> None:
+def test_kill_9_of_the_rig_leaves_nothing() -> None:
     """No process, no namespace; what its folder holds is removed by the next start."""
     if reason := namespace.unavailable():
         pytest.skip(reason)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.rig.aws.rig import Rig
 
@@ -65,9 +66,7 @@ def python(rig: Rig, program: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_an_instance_boots_writes_to_s3_and_terminates_itself(
-    rig: Rig, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_an_instance_boots_writes_to_s3_and_terminates_itself(rig: Rig) -> None:
     """Launched by boto3, written by curl, read by obstore: all with the real names."""
     instance_id = python(rig, LAUNCH)
     eventually(lambda: not rig.machines.is_running(instance_id))

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
-from tests.e2e.conftest import LLMCLOUD, Done, eventually
+from tests.e2e.conftest import LLMCLOUD, Done
 from tests.rig.aws.account import ACCOUNT
+from tests.rig.waits import eventually
 
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints.manifest import Manifest

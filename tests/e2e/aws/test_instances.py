@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.e2e.aws.conftest import REGION
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.e2e.aws.conftest import COUNTS, PYTHON, manifest_of
-from tests.e2e.conftest import eventually
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
     from tests.e2e.aws.conftest import Submitter

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from moto.backends import get_backend
 from tests.e2e.aws.conftest import BUCKET, COUNTS, PYTHON, REGION
-from tests.e2e.conftest import eventually
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.sagemaker_logs import GROUP
+from tests.rig.waits import eventually
 
 from llmcloud.runtime import layout
 
