@@ -12,7 +12,7 @@ from llmcloud.providers.aws.permissions import needed_for
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from llmcloud.runtime.errors import Failure
 
@@ -67,6 +67,21 @@ def translated(where: str, key: str = "", quota: str = SOME_QUOTA) -> Iterator[N
         yield
     except (BotoCoreError, ClientError, ResponseParserError, KeyError) as error:
         raise translate(error, where, key, quota) from error
+
+
+@contextlib.contextmanager
+def tolerated(codes: Collection[str]) -> Iterator[None]:
+    """Pass over an answer of one of these codes, and what would come after it in the block.
+
+    What was made before, or deleted, is no error: within `translated`.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) not in codes:
+            raise
 
 
 def translate(error: Any, where: str, key: str = "", quota: str = SOME_QUOTA) -> Failure:

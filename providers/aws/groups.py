@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.provider import Machine, MachineState
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.codes import CODES
-from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
+from llmcloud.providers.aws.errors import Refusal, failure, tolerated, translated
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded, Unavailable
 
 if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
 
-THERE = {"AlreadyExists", "InvalidLaunchTemplateName.AlreadyExistsException"}
-BUSY = {"ScalingActivityInProgress", "ResourceInUse"}
+# A template of the same token but other details is of another version of this program, or of
+# another person who submits the same job: it will do.
+THERE = {
+    "AlreadyExists",
+    "InvalidLaunchTemplateName.AlreadyExistsException",
+    "IdempotentParameterMismatch",
+}
+# What is asked for again, or was done by the job's own node: DeleteAutoScalingGroup holds nothing
+# but a name of ours that could be invalid.
+BUSY = {"ScalingActivityInProgress", "ResourceInUse", "ValidationError"}
+ABSENT = {"InvalidLaunchTemplateId.NotFound"}
 FAILED = "Failed"
 ELSEWHERE = {
     code for code, meaning in CODES.items() if issubclass(meaning.kind, (NoCapacity, QuotaExceeded))
@@ -38,23 +47,16 @@ class Groups:
 
         Unavailable while a group of an earlier launch is still going.
         """
-        from botocore.exceptions import ClientError
-
-        try:
+        with tolerated(THERE):
             self._ec2.create_launch_template(**template)
-        except ClientError as error:
-            if code_of(error) not in THERE:
-                raise
-        try:
+        name, found = group["AutoScalingGroupName"], None  # a Status is that it is being deleted
+        with tolerated(THERE):
             self._scaling.create_auto_scaling_group(**group)
-        except ClientError as error:
-            if code_of(error) not in THERE:
-                raise
-            name = group["AutoScalingGroupName"]
-            found = self._find(name)
-            if found is None or _template(found) != _template(group):
-                self._delete(name, found)
-                raise Unavailable("An earlier group is still there.", where=name) from error
+            found = group
+        found = found or self._find(name)
+        if found is None or "Status" in found or _template(found) != _template(group):
+            self._delete(name, found)
+            raise Unavailable("An earlier group is still there.", where=name)
         if end:
             self._scaling.put_scheduled_update_group_action(**end)
 
@@ -86,7 +88,8 @@ class Groups:
                 return False
             templates = self._ec2.describe_launch_templates(Filters=names.job_filter(job))
             for each in templates["LaunchTemplates"]:
-                self._ec2.delete_launch_template(LaunchTemplateId=each["LaunchTemplateId"])
+                with tolerated(ABSENT):
+                    self._ec2.delete_launch_template(LaunchTemplateId=each["LaunchTemplateId"])
         return True
 
     def _find(self, name: str) -> dict[str, Any] | None:
@@ -95,15 +98,10 @@ class Groups:
         return groups[0] if groups else None
 
     def _delete(self, name: str, found: dict[str, Any] | None) -> None:
-        from botocore.exceptions import ClientError
-
-        if found is None or "Status" in found:  # which it has only while it is being deleted
+        if found is None or "Status" in found:
             return
-        try:
+        with tolerated(BUSY):
             self._scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
-        except ClientError as error:
-            if code_of(error) not in BUSY:
-                raise
 
     def _raise(self, said: str) -> None:
         """Raise that there is nothing, by the code in a failed try's message: all else may pass."""

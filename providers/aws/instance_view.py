@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.instances import Instance, InstanceState
-from llmcloud.providers.aws import names, offers
-from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws import ec2, names, offers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,12 +27,8 @@ NOT_ENDED = {
 
 
 def look(account: Account, region: str, filters: list[dict[str, Any]]) -> Iterator[Instance]:
-    """Yield the machines of a region that filters of EC2's find."""
-    pages = account.client_of("ec2", region).get_paginator("describe_instances")
-    with translated(f"{region}, machines"):
-        for page in pages.paginate(Filters=filters):
-            for reservation in page["Reservations"]:
-                yield from (described(each, region) for each in reservation["Instances"])
+    """Return the machines of a region that filters of EC2's find."""
+    return (described(each, region) for each in ec2.instances(account, region, filters))
 
 
 def of_name(account: Account, region: str, name: str) -> list[Instance]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Place
 from llmcloud.providers.aws import names, training_images
+from llmcloud.providers.aws.ec2 import ENDED, instances
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machines import Machines
 from llmcloud.providers.aws.network import regions
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 AT_ONCE = 16
 ROLE = "role"
 OURS = [{"Name": "tag-key", "Values": [names.JOB]}]
-ENDED = {"terminated", "shutting-down"}
 
 Seen = tuple[Leftover, dict[str, str]]
 
@@ -80,13 +80,10 @@ def _in_region(account: Account, region: str) -> Iterator[Seen]:
                 yield _found(
                     region, "scaling group", group["AutoScalingGroupName"], group["Tags"], said
                 )
-        for page in ec2.get_paginator("describe_instances").paginate(Filters=OURS):
-            for reservation in page["Reservations"]:
-                for each in reservation["Instances"]:
-                    state = each["State"]["Name"]
-                    if state not in ENDED:
-                        said = f"{each['InstanceType']}, {state}"
-                        yield _found(region, "machine", each["InstanceId"], each["Tags"], said)
+        for each in instances(account, region, OURS):
+            if (state := each["State"]["Name"]) not in ENDED:
+                said = f"{each['InstanceType']}, {state}"
+                yield _found(region, "machine", each["InstanceId"], each["Tags"], said)
         for group in ec2.describe_security_groups(Filters=OURS)["SecurityGroups"]:
             yield _found(region, "security group", group["GroupId"], group["Tags"])
         for placement in ec2.describe_placement_groups(Filters=OURS)["PlacementGroups"]:

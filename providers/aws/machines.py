@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Machine, MachineState, Printed, Request
 from llmcloud.providers.aws import boot, machine_images, names, quotas, secrets
+from llmcloud.providers.aws.ec2 import ENDED, instances
 from llmcloud.providers.aws.errors import Refusal, code_of, translated
 from llmcloud.providers.aws.groups import Groups
 from llmcloud.providers.aws.machine_request import (
@@ -42,7 +43,6 @@ STATES = {
     "stopping": MachineState.GONE,
     "stopped": MachineState.GONE,
 }
-ENDED = {"shutting-down", "terminated"}
 SPOT = "spot"
 # How EC2 calls an instance profile that was just made, and that not every part of it knows yet.
 PROFILE_UNKNOWN = {"InvalidParameterValue", "InvalidIamInstanceProfileArn.NotFound"}
@@ -177,9 +177,9 @@ class Machines:
 
         EC2 knows ended ones for an hour: those of earlier launches say nothing of this one.
         """
-        instances = self._instances(place)
-        own = {each["InstanceId"] for each in instances if _launch_of(each) == place.launch}
-        every = sorted(map(_described, instances), key=lambda each: each.rank)
+        said = self._instances(place)
+        own = {each["InstanceId"] for each in said if _launch_of(each) == place.launch}
+        every = sorted(map(_described, said), key=lambda each: each.rank)
         found = [each for each in every if each.id in own or not each.is_gone]
         if all(each.is_gone for each in found):
             found += Groups(self._account, place.region or "").coming(place.job)
@@ -215,14 +215,7 @@ class Machines:
         return Network(self._account, region).delete(place.job)
 
     def _instances(self, place: Place) -> list[dict[str, Any]]:
-        pages = self._ec2(place.region or "").get_paginator("describe_instances")
-        with translated(f"{place.region}, machines of {place.job}"):
-            return [
-                instance
-                for page in pages.paginate(Filters=names.job_filter(place.job))
-                for reservation in page["Reservations"]
-                for instance in reservation["Instances"]
-            ]
+        return [*instances(self._account, place.region or "", names.job_filter(place.job))]
 
     def _ec2(self, region: str) -> Any:
         return self._account.client_of("ec2", region)

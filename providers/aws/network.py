@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
-from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.runtime.errors import InvalidRequest, NoCapacity
 
@@ -107,9 +107,11 @@ class Network:
         with translated(f"{self._region}, security group {name}"):
             group = self._make_group(name, "The nodes of one job, among themselves", vpc, tags)
             own = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
-            self._permit(self._ec2.authorize_security_group_ingress, group, own)
+            with tolerated(DUPLICATE):
+                self._ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=own)
             if rdma:  # what goes to anywhere does not count for it
-                self._permit(self._ec2.authorize_security_group_egress, group, own)
+                with tolerated(DUPLICATE):
+                    self._ec2.authorize_security_group_egress(GroupId=group, IpPermissions=own)
         return group
 
     def closed_group(self, name: str, vpc: str, tags: Mapping[str, str]) -> str:
@@ -119,19 +121,13 @@ class Network:
 
     def placement_group(self, job: str, tags: Mapping[str, str]) -> str:
         """Return the name of the placement group that puts a job's nodes close together."""
-        from botocore.exceptions import ClientError
-
         name = names.of_job(job)
-        with translated(f"{self._region}, placement group {name}"):
-            try:
-                self._ec2.create_placement_group(
-                    GroupName=name,
-                    Strategy="cluster",
-                    TagSpecifications=[tagged("placement-group", tags)],
-                )
-            except ClientError as error:
-                if code_of(error) not in DUPLICATE:
-                    raise
+        with translated(f"{self._region}, placement group {name}"), tolerated(DUPLICATE):
+            self._ec2.create_placement_group(
+                GroupName=name,
+                Strategy="cluster",
+                TagSpecifications=[tagged("placement-group", tags)],
+            )
         return name
 
     def delete(self, job: str) -> bool:
@@ -170,20 +166,15 @@ class Network:
         return self._account.client_of("ec2", self._region)
 
     def _make_group(self, name: str, why: str, vpc: str, tags: Mapping[str, str]) -> str:
-        from botocore.exceptions import ClientError
-
-        try:
+        with tolerated(DUPLICATE):
             made = self._ec2.create_security_group(
                 GroupName=name,
                 Description=why,
                 VpcId=vpc,
                 TagSpecifications=[tagged("security-group", tags)],
             )
-        except ClientError as error:
-            if code_of(error) not in DUPLICATE:
-                raise
-            return self._find_group(name, vpc)
-        return str(made["GroupId"])
+            return str(made["GroupId"])
+        return self._find_group(name, vpc)
 
     def _find_group(self, name: str, vpc: str) -> str:
         filters = [
@@ -193,15 +184,6 @@ class Network:
         found = self._ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
         return str(found[0]["GroupId"])
 
-    def _permit(self, authorize: Any, group: str, permissions: list[dict[str, Any]]) -> None:
-        from botocore.exceptions import ClientError
-
-        try:
-            authorize(GroupId=group, IpPermissions=permissions)
-        except ClientError as error:
-            if code_of(error) not in DUPLICATE:
-                raise
-
 
 def tagged(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """Return tags as EC2 takes them for what a request makes."""
@@ -209,13 +191,8 @@ def tagged(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _gone(delete: Any) -> bool:
-    from botocore.exceptions import ClientError
-
-    try:
-        delete()
-    except ClientError as error:
-        if code_of(error) in IN_USE:
-            return False
-        if code_of(error) not in ABSENT:
-            raise
-    return True
+    with tolerated(IN_USE):
+        with tolerated(ABSENT):
+            delete()
+        return True
+    return False

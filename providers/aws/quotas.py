@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.providers.aws import offers
+from llmcloud.providers.aws import ec2, offers
 from llmcloud.providers.aws.errors import translated
 from llmcloud.runtime.errors import NotFound
 
@@ -124,15 +124,11 @@ def look_up(account: Account, region: str, quota: Quota) -> tuple[Quota, float]:
 def used(account: Account, region: str, quota: Quota) -> int:
     """Return how many vCPUs of an EC2 quota are in use."""
     known = {each.instance_type: each.vcpus for each in offers.read().listings}
-    pages = account.client_of("ec2", region).get_paginator("describe_instances")
-    with translated(f"{region}, machines"):
-        return sum(
-            _vcpus(instance, known)
-            for page in pages.paginate(Filters=LIVE)
-            for reservation in page["Reservations"]
-            for instance in reservation["Instances"]
-            if quota == quota_of(instance["InstanceType"], spot=_is_spot(instance))
-        )
+    return sum(
+        _vcpus(each, known)
+        for each in ec2.instances(account, region, LIVE)
+        if quota == quota_of(each["InstanceType"], spot=_is_spot(each))
+    )
 
 
 def _by_name(client: Any, quota: Quota) -> tuple[Quota, float]:

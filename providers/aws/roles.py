@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
-from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.runtime.errors import NotFound, PermissionDenied
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
 
 NEW_S = 120.0  # for a new role to be known everywhere in AWS
-ABSENT, THERE = "NoSuchEntity", "EntityAlreadyExists"
-FULL = "LimitExceeded"  # what a profile says that has its role, which is all that it can have
+ABSENT, THERE = {"NoSuchEntity"}, {"EntityAlreadyExists"}
+FULL = {"LimitExceeded"}  # what a profile says that has its role, which is all that it can have
 
 
 @dataclass(frozen=True)
@@ -62,34 +62,23 @@ class Roles:
             self._create(role)
             creating.result()
             permitting = pool.submit(self._permit, role)
-            with translated(f"instance profile {name}"):
-                _unless(
-                    FULL,
-                    lambda: self._iam.add_role_to_instance_profile(
-                        InstanceProfileName=name, RoleName=name
-                    ),
-                )
+            with translated(f"instance profile {name}"), tolerated(FULL):
+                self._iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
             permitting.result()
 
     def _create(self, role: Role) -> None:
-        with translated(f"role {role.name}"):
-            _unless(
-                THERE,
-                lambda: self._iam.create_role(
-                    RoleName=role.name,
-                    AssumeRolePolicyDocument=json.dumps(role.trust),
-                    Description=role.description,
-                    Tags=names.as_list(role.tags),
-                ),
+        with translated(f"role {role.name}"), tolerated(THERE):
+            self._iam.create_role(
+                RoleName=role.name,
+                AssumeRolePolicyDocument=json.dumps(role.trust),
+                Description=role.description,
+                Tags=names.as_list(role.tags),
             )
 
     def _create_profile(self, role: Role) -> None:
-        with translated(f"instance profile {role.name}"):
-            _unless(
-                THERE,
-                lambda: self._iam.create_instance_profile(
-                    InstanceProfileName=role.name, Tags=names.as_list(role.tags)
-                ),
+        with translated(f"instance profile {role.name}"), tolerated(THERE):
+            self._iam.create_instance_profile(
+                InstanceProfileName=role.name, Tags=names.as_list(role.tags)
             )
 
     def _permit(self, role: Role) -> None:
@@ -136,20 +125,9 @@ class Roles:
             lambda: self._iam.delete_role(RoleName=name),
         ]
         for step in steps:
-            with translated(f"role {name}"):
-                _unless(ABSENT, step)
+            with translated(f"role {name}"), tolerated(ABSENT):
+                step()
 
     @property
     def _iam(self) -> Any:
         return self._account.client_of("iam")
-
-
-def _unless(code: str, step: Callable[[], Any]) -> None:
-    """Do a step; that it was done before, as this code says, is no error."""
-    from botocore.exceptions import ClientError
-
-    try:
-        step()
-    except ClientError as error:
-        if code_of(error) != code:
-            raise

@@ -9,7 +9,7 @@ from llmcloud.core.provider import Leftover, Machine, MachineState, Printed
 from llmcloud.providers.aws import names, secrets, training_images, training_request
 from llmcloud.providers.aws.cloudwatch import JobLog
 from llmcloud.providers.aws.codes import CODES
-from llmcloud.providers.aws.errors import Refusal, code_of, failure, translated
+from llmcloud.providers.aws.errors import Refusal, failure, tolerated, translated
 from llmcloud.providers.aws.training_request import Known, Settings, name_of
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded
 from llmcloud.runtime.store import split_bucket
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
     from llmcloud.providers.aws.identity import Identity
 
-EXISTS = "ResourceInUse"
+EXISTS = {"ResourceInUse"}
 # What Describe and Stop answer where there is no such job, or none that could be stopped: their
 # requests hold nothing but a name of ours, which is always a valid one.
 NO_SUCH_JOB = {"ValidationException", "ResourceNotFound"}
@@ -88,8 +88,6 @@ class Training:
 
     def launch(self, launch: Launch, spec: JobSpec, bucket_region: str) -> list[Machine]:
         """Ask for a job's hosts, or find that they were asked for."""
-        from botocore.exceptions import ClientError
-
         where = f"{launch.offer.region}, ml.{launch.offer.instance_type}"
         self._expect_possible(launch.offer, spec, bucket_region, where)
         owner = self._identity.caller.tag
@@ -99,12 +97,8 @@ class Training:
         sources = list(self._sources(launch))
         known = Known(arn, sources, owner, Settings.from_environ())
         asked = training_request.request(launch, spec, known)
-        with translated(where):
-            try:
-                self._client(launch.offer.region).create_training_job(**asked)
-            except ClientError as error:
-                if code_of(error) != EXISTS:
-                    raise
+        with translated(where), tolerated(EXISTS):
+            self._client(launch.offer.region).create_training_job(**asked)
         if lacking := self._lacking(launch.place, where):
             raise lacking
         return self.describe(launch.place)
@@ -166,14 +160,8 @@ class Training:
         return False
 
     def _stop(self, region: str, name: str) -> None:
-        from botocore.exceptions import ClientError
-
-        with translated(f"{region}, {name}"):
-            try:
-                self._client(region).stop_training_job(TrainingJobName=name)
-            except ClientError as error:
-                if code_of(error) not in NO_SUCH_JOB:  # it has just ended
-                    raise
+        with translated(f"{region}, {name}"), tolerated(NO_SUCH_JOB):  # it has just ended
+            self._client(region).stop_training_job(TrainingJobName=name)
 
     def _expect_possible(self, offer: Offer, spec: JobSpec, bucket_region: str, where: str) -> None:
         """Raise NoCapacity for an offer that can't be used; another one may be."""
@@ -196,17 +184,11 @@ class Training:
             yield source if not is_open or self._is_object(region, source) else f"{source}/"
 
     def _is_object(self, region: str, url: str) -> bool:
-        from botocore.exceptions import ClientError
-
         bucket, key = split_bucket("s3", url.removeprefix("s3://"))
-        with translated(url):
-            try:
-                self._account.client(region).head_object(Bucket=bucket, Key=key)
-            except ClientError as error:
-                if code_of(error) not in {"404", "NoSuchKey"}:
-                    raise
-                return False
-        return True
+        with translated(url), tolerated({"404", "NoSuchKey"}):
+            self._account.client(region).head_object(Bucket=bucket, Key=key)
+            return True
+        return False
 
     def _lacking(self, place: Place, where: str) -> NoCapacity | QuotaExceeded | None:
         """Return why a job has failed before it began: there was nothing to run it on."""
@@ -224,18 +206,10 @@ class Training:
 
     def _describe(self, region: str, name: str) -> dict[str, Any] | None:
         """Return what the service says of a training job, None if it knows of none."""
-        from botocore.exceptions import ClientError
-
-        with translated(f"{region}, {name}"):
-            try:
-                found: dict[str, Any] = self._client(region).describe_training_job(
-                    TrainingJobName=name
-                )
-            except ClientError as error:
-                if code_of(error) not in NO_SUCH_JOB:
-                    raise
-                return None
-        return found
+        with translated(f"{region}, {name}"), tolerated(NO_SUCH_JOB):
+            found: dict[str, Any] = self._client(region).describe_training_job(TrainingJobName=name)
+            return found
+        return None
 
     def _client(self, region: str | None) -> Any:
         return self._account.client_of("sagemaker", region or "")
