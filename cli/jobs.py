@@ -70,7 +70,8 @@ def _print(shown: Sequence[Listed], *, older: int) -> None:
     rows: list[list[str]] = []
     for each in shown:
         is_asked = len(rows) < SHOWN or not each.status.state.is_final  # --all may be thousands
-        rows.append(summary.list_row(each.status, each.latest() if is_asked else {}, now_s))
+        latest = each.latest() if is_asked else {}
+        rows.append(summary.list_row(each.status, each.stage(), latest, now_s))
     print(summary.list_table(rows))  # noqa: T201
     if older:
         output.say(f"… and {older} older ones: llmcloud list --all")

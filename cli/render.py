@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from llmcloud.cli import output
 from llmcloud.core import job as jobs
+from llmcloud.core.provider import MachineState
 from llmcloud.runtime import status as statuses
 from llmcloud.runtime.status import State
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from llmcloud.cli.session import OpenJob
     from llmcloud.core.job import View
+    from llmcloud.core.provider import Machine
     from llmcloud.runtime.status import Status
 
 # What a state looks like: a sign that is also told without colour, and a colour.
@@ -80,7 +82,20 @@ def node_state(view: View, rank: int) -> str:
     if beat:
         return beat.phase.value
     machine = next((each for each in view.machines if each.rank == rank), None)
-    return machine.state.value if machine else "unknown"
+    return machine_state(machine) if machine else "unknown"
+
+
+def machine_state(machine: Machine) -> str:
+    """Return what a machine is of which no node has said anything yet: one that runs boots."""
+    return (MachineState.STARTING if machine.state is MachineState.RUNNING else machine.state).value
+
+
+def node_counts(view: View, nodes: int) -> str:
+    """Return how many nodes do what: 6 running, 2 saving; of one node what it does."""
+    states = [node_state(view, rank) for rank in range(nodes)]
+    if nodes == 1:
+        return states[0]
+    return ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
 
 
 def summary_document(seen: Status) -> dict[str, Any]:
@@ -100,10 +115,10 @@ def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def look(state: State, stream: TextIO) -> str:
-    """Return a state as people read it: with its sign, in its colour where there is any."""
+def look(state: State, stage: str, stream: TextIO) -> str:
+    """Return a stage as people read it: with its state's sign, in its colour if there is any."""
     sign, color = LOOKS[state]
-    return output.paint(f"{sign} {state.value}", f"\x1b[{CODES[color]}m", stream)
+    return output.paint(f"{sign} {stage}", f"\x1b[{CODES[color]}m", stream)
 
 
 def one_line(text: str) -> str:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from llmcloud.cli import output
 from llmcloud.cli.lines import printer
 from llmcloud.cli.machine_lines import show_machines
-from llmcloud.cli.render import span
+from llmcloud.cli.render import node_counts, one_line, span
 from llmcloud.core import job as jobs
 from llmcloud.core.errors import JobCancelled, JobFailed
 from llmcloud.core.follow import Ending, follow
 from llmcloud.core.logs import LogReader
+from llmcloud.core.provider import MachineState
 from llmcloud.runtime import layout
-from llmcloud.runtime.errors import CredentialsError, Throttled, Unavailable
+from llmcloud.runtime.errors import CredentialsError, Failure, Throttled, Unavailable
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
     ending = Ending(opened.store, opened.id, opened.status)
     nodes = jobs.read(opened.store, opened.id).task.nodes
     show = printer(reader, nodes=nodes, as_json=as_json)
-    patience = Patience()
+    patience = Patience(lambda: _whereabouts(opened, nodes))
 
     def caught_up() -> None:
         show.flush()
@@ -62,14 +63,15 @@ def until_the_end(opened: OpenJob, *, first_attempt: int = 1, as_json: bool) -> 
 
 
 class Patience:
-    """Says now and then that a training has yet to start: machines boot, and fetch, and set up."""
+    """Says now and then that a training has yet to start, and what its machines do meanwhile."""
 
     def __init__(
         self,
+        whereabouts: Callable[[], str],
         tell: Callable[[str], None] = output.say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tell, self._clock = tell, clock
+        self._whereabouts, self._tell, self._clock = whereabouts, tell, clock
         self._since = clock()
         self._next = self._since + FIRST_WORD_S
 
@@ -80,7 +82,19 @@ class Patience:
         self._next = now + NEXT_WORD_S
         place = seen.zone or seen.region
         where = f" in {place}" if place else ""
-        self._tell(f"waiting for the training to start{where} ({span(now - self._since)})")
+        said = f"waiting for the training to start{where}: {self._whereabouts()}"
+        self._tell(f"{said} ({span(now - self._since)})")
+
+
+def _whereabouts(opened: OpenJob, nodes: int) -> str:
+    """Say what a job's nodes do, or what its provider says of machines that are to come."""
+    try:
+        view = opened.observe()
+    except Failure:  # who follows the job will meet it, if it lasts
+        return "no news"
+    coming = (each.detail for each in view.machines if each.state is MachineState.COMING)
+    said = next((one_line(each) for each in coming if each), "")
+    return said or node_counts(view, nodes)
 
 
 def finish(opened: OpenJob, ended: Status) -> None:

@@ -40,7 +40,8 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "next": ("\n" + " " * 8).join(_next(now, task, latest)),
     }
     name = output.paint(now.job, output.BOLD, sys.stdout)
-    lines = [f"{render.look(now.state, sys.stdout)}  {name}"]
+    stage = jobs.stage(now, view.beats, task.nodes)
+    lines = [f"{render.look(now.state, stage, sys.stdout)}  {name}"]
     for key, value in rows.items():
         if value:
             lines.append(output.paint(f"{key:8}", output.DIM, sys.stdout) + value)
@@ -72,12 +73,12 @@ def list_table(rows: Sequence[Sequence[str]]) -> str:
     return render.table(cells, heads)
 
 
-def list_row(seen: Status, latest: Latest, now_s: float) -> list[str]:
+def list_row(seen: Status, stage: str, latest: Latest, now_s: float) -> list[str]:
     """Return a job's cells under HEADS."""
     ran_s = jobs.ran_s(seen, now_s)
     return [
         seen.job,
-        render.look(seen.state, sys.stdout),
+        render.look(seen.state, stage, sys.stdout),
         seen.provider,
         _step(latest, short=True),
         _value(latest["loss"]) if "loss" in latest else "",
@@ -128,9 +129,9 @@ def _value(value: str | float) -> str:
 
 
 def _nodes(view: View, task: Task) -> str:
-    states = [render.node_state(view, rank) for rank in range(task.nodes)]
     if task.nodes > NODES_SHOWN:
-        return ", ".join(f"{states.count(each)} {each}" for each in dict.fromkeys(states))
+        return render.node_counts(view, task.nodes)
+    states = (render.node_state(view, rank) for rank in range(task.nodes))
     nodes = zip(task.roles, states, strict=True)
     return "  ".join(f"{rank}:{role} {state}" for rank, (role, state) in enumerate(nodes))
 

@@ -96,7 +96,7 @@ class PlainLines(_Lines):
     def show(self, seen: Snapshot, note: str) -> None:
         """Print a line if the state, the step or the loss is another."""
         now, at = seen.view.status, seen.progress
-        change = (now.attempt, now.state, at.step, at.values.get("loss"))
+        change = (now.attempt, seen.stage, at.step, at.values.get("loss"))
         if change != self._before:
             print(plain_line(seen), flush=True)  # noqa: T201
         if note and note != self._noted:
@@ -107,7 +107,7 @@ class PlainLines(_Lines):
 def plain_line(seen: Snapshot) -> str:
     """Return a snapshot as one line."""
     now, at = seen.view.status, seen.progress
-    parts = [now.state.value, f"attempt {now.attempt}"]
+    parts = [seen.stage, f"attempt {now.attempt}"]
     if at.step is not None:
         parts.append(f"step {at.step}" + (f"/{at.total}" if at.total else ""))
     parts += [

@@ -90,7 +90,7 @@ class _Node:
 
 
 def _nodes(seen: Snapshot) -> list[_Node]:
-    machines = {machine.rank: machine.state.value for machine in seen.view.machines}
+    machines = {machine.rank: render.machine_state(machine) for machine in seen.view.machines}
     found = []
     for rank, role in enumerate(seen.roles):
         beat = seen.view.beats.get(rank)

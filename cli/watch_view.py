@@ -10,6 +10,7 @@ from rich.text import Text
 from llmcloud.cli import curve, render
 from llmcloud.cli.watch_nodes import draw_nodes
 from llmcloud.core import job as jobs
+from llmcloud.runtime.heartbeat import Phase
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
@@ -25,11 +26,14 @@ GAP = 2
 NODE_STYLES = ("cyan", "yellow", "green", "magenta", "blue")
 LEAVE = "Ctrl-C leaves, the job runs on"
 WAITING = {
-    State.SUBMITTED: "waiting for its code and data",
-    State.STAGING: "its code and data are on their way",
-    State.PROVISIONING: "its machines are getting ready",
-    State.RUNNING: "no step reported yet",
-    State.PREEMPTED: "its machines were taken away; waiting for new ones",
+    State.SUBMITTED.value: "waiting for its code and data",
+    State.STAGING.value: "its code and data are on their way",
+    State.PROVISIONING.value: "its machines are getting ready",
+    Phase.FETCHING.value: "its nodes fetch code and data",
+    Phase.SETUP.value: "its nodes run setup",
+    Phase.READY.value: "its nodes meet",
+    State.RUNNING.value: "no step reported yet",
+    State.PREEMPTED.value: "its machines were taken away; waiting for new ones",
 }
 
 
@@ -86,7 +90,7 @@ class _Rows:
 def _title(seen: Snapshot, width: int) -> Text:
     now = seen.view.status
     sign, color = render.LOOKS[now.state]
-    left = Text.assemble((f"{sign} {now.state.value}", f"bold {color}"), "  ", (now.job, "bold"))
+    left = Text.assemble((f"{sign} {seen.stage}", f"bold {color}"), "  ", (now.job, "bold"))
     cost = jobs.cost_usd(seen.view, seen.at_s)
     parts = [
         render.duration(now, seen.at_s),
@@ -115,7 +119,7 @@ def _progress(seen: Snapshot, width: int) -> list[Text]:
     """Return the bar, or why there is none."""
     now, at = seen.view.status, seen.progress
     if at.step is None:
-        return [Text(WAITING[now.state] + " …", "dim")] if now.state in WAITING else []
+        return [Text(WAITING[seen.stage] + " …", "dim")] if seen.stage in WAITING else []
     if not at.total:
         return [Text(f"step {at.step}")]
     share = min(1.0, max(0.0, at.step / at.total))

@@ -27,7 +27,7 @@ from llmcloud.runtime.errors import (
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmcloud.core.provider import Compute, Machine, Offer, Place
     from llmcloud.runtime.heartbeat import Heartbeat
@@ -218,6 +218,18 @@ def reconcile(store: ObjectStore, job_id: str, compute: Compute) -> Status:
         return seen if now.attempt == seen.attempt and seen.state is State.LOST else None
 
     return status.change(store, job_id, lost)
+
+
+def stage(found: Status, beats: Mapping[int, Heartbeat], nodes: int) -> str:
+    """Return the state in a word; once all nodes are there, what the slowest does before it trains.
+
+    PROVISIONING ends only where the training begins, and a setup may take longer than it.
+    """
+    from llmcloud.runtime.heartbeat import Phase
+
+    if found.state is not State.PROVISIONING or len(beats) < nodes:
+        return found.state.value
+    return min((beat.phase for beat in beats.values()), key=list(Phase).index).value
 
 
 def offer_of(job: Job, found: Status) -> Offer:

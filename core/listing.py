@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,18 @@ class Listed:
             return metrics.latest(self.store, self.status.job, LATEST_BYTES)
         except NotFound:  # removed since it was listed
             return {}
+
+    def stage(self) -> str:
+        """Return the state in a word, as `jobs.stage` does; read at each call."""
+        from llmcloud.runtime import heartbeat
+
+        now = self.status
+        if now.state is status.State.PROVISIONING:
+            with contextlib.suppress(NotFound, Unreadable):
+                nodes = jobs.read(self.store, now.job).task.nodes
+                beats = heartbeat.read_all(self.store, now.job, now.attempt)
+                return jobs.stage(now, beats, nodes)
+        return now.state.value
 
 
 def find(

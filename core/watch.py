@@ -58,6 +58,11 @@ class Snapshot:
     log: tuple[LogLine, ...] = ()
     is_over: bool = False
 
+    @property
+    def stage(self) -> str:
+        """Return the state in a word, as `jobs.stage` does."""
+        return jobs.stage(self.view.status, self.view.beats, len(self.roles))
+
 
 class Watcher:
     """Looks at a job again and again, and reads only what is new each time."""

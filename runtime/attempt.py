@@ -136,6 +136,8 @@ class Attempt:
         self._restore()
         self._check()
         setup = Setup(task.setup, seat.code, seat.environments, f"{task.job}-{seat.rank}")
+        if task.setup.strip():
+            self._say(phase=Phase.SETUP)
         folder = environment.prepare(setup, self._run_setup, self._pause)
         place = self._place(self._meet())
         self._begin()

@@ -19,9 +19,10 @@ INTERVAL_S = 5.0
 
 
 class Phase(str, Enum):
-    """What a node is doing."""
+    """What a node is doing; the order of the members is the order of an attempt's life."""
 
-    PREPARING = "preparing"
+    FETCHING = "fetching"
+    SETUP = "setup"
     READY = "ready"
     RUNNING = "running"
     SAVING = "saving"
@@ -53,7 +54,7 @@ class Heartbeat:
     role: str
     incarnation: str
     at: str
-    phase: Phase = Phase.PREPARING
+    phase: Phase = Phase.FETCHING
     host: str = ""
     port: int = 0
     outcome: Outcome | None = None

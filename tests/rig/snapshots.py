@@ -46,6 +46,17 @@ def submitted() -> Snapshot:
     return Snapshot(epoch_s(AT), View(seen, [], {}), ("worker", "worker"), Progress())
 
 
+def starting(*phases: Phase) -> Snapshot:
+    """Return a job whose machines are there; the first nodes are in these phases."""
+    begun = submitted()
+    now = replace(begun.view.status, state=State.PROVISIONING)
+    beats = {
+        rank: Heartbeat(rank, "worker", "x", "2026-11-21T10:29:57.000Z", phase)
+        for rank, phase in enumerate(phases)
+    }
+    return replace(begun, view=replace(begun.view, status=now, beats=beats))
+
+
 def running(nodes: int = 2) -> Snapshot:
     """Return a job that trains on GPUs, and evaluates now and then."""
     begun = submitted()

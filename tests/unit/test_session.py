@@ -172,7 +172,8 @@ def test_who_waits_for_a_training_is_told_now_and_then() -> None:
     """A machine may take minutes to boot; nothing is said where it takes a moment."""
     told: list[str] = []
     seconds = iter([0.0, 9.0, 10.0, 39.0, 65.0])
-    patience = Patience(told.append, lambda: next(seconds))
+    doing = iter(["starting", "1 setup, 1 fetching"])
+    patience = Patience(lambda: next(doing), told.append, lambda: next(seconds))
     coming = Status(
         "x-1", "x", "aws", "vm", "us-east-1", State.PROVISIONING, OLD, zone="us-east-1a"
     )
@@ -180,6 +181,6 @@ def test_who_waits_for_a_training_is_told_now_and_then() -> None:
         patience(coming)
     patience(replace(coming, state=State.RUNNING))
     assert told == [
-        "waiting for the training to start in us-east-1a (10s)",
-        "waiting for the training to start in us-east-1a (1m 5s)",
+        "waiting for the training to start in us-east-1a: starting (10s)",
+        "waiting for the training to start in us-east-1a: 1 setup, 1 fetching (1m 5s)",
     ]

@@ -9,7 +9,8 @@ import pytest
 from tests.rig import snapshots
 
 from llmcloud.cli import render, summary
-from llmcloud.core.provider import Offer
+from llmcloud.cli.watch import plain_line
+from llmcloud.core.provider import Machine, MachineState, Offer
 from llmcloud.runtime.heartbeat import Heartbeat, Phase
 from llmcloud.runtime.status import State
 from llmcloud.runtime.task import Task
@@ -100,6 +101,33 @@ def test_a_job_on_machines_of_a_cloud_tells_which() -> None:
     assert "where   aws, vm, us-east-1b, 2 x p5.48xlarge (spot)" in text(there, {}).splitlines()
 
 
+@pytest.mark.parametrize(
+    ("phases", "shown"),
+    [
+        ([], "◐ provisioning"),
+        ([Phase.SETUP], "◐ provisioning"),  # the other node is not there yet
+        ([Phase.SETUP, Phase.FETCHING], "◐ fetching"),
+        ([Phase.READY, Phase.SETUP], "◐ setup"),
+    ],
+)
+def test_a_job_whose_nodes_are_all_there_tells_what_the_slowest_does(
+    phases: list[Phase], shown: str
+) -> None:
+    """Booting is over long before a training begins."""
+    seen = snapshots.starting(*phases)
+    assert text(seen, {}).splitlines()[0] == f"{shown}  gpt2-k3m9pa"
+    assert shown in summary.list_row(seen.view.status, seen.stage, {}, AT_S)
+    assert plain_line(seen).split("  ")[0] == shown.split()[1]
+
+
+def test_a_machine_that_runs_is_no_node_that_trains() -> None:
+    """EC2 calls a machine running while it boots."""
+    seen = snapshots.starting()
+    machines = [Machine(rank, f"i-{rank}", MachineState.RUNNING) for rank in range(2)]
+    there = replace(seen, view=replace(seen.view, machines=machines))
+    assert "nodes   0:worker starting  1:worker starting" in text(there, {}).splitlines()
+
+
 def test_many_nodes_are_counted() -> None:
     seen = snapshots.running(nodes=256)
     beats = dict(seen.view.beats)
@@ -119,7 +147,7 @@ def test_columns_stand_straight_with_colour() -> None:
 
 
 def test_a_row_of_the_list_has_a_cell_under_each_head() -> None:
-    row = summary.list_row(snapshots.running().view.status, LATEST, AT_S)
+    row = summary.list_row(snapshots.running().view.status, "running", LATEST, AT_S)
     assert dict(zip(summary.HEADS, row, strict=True)) == {
         "JOB": "gpt2-k3m9pa",
         "STATE": "● running",
@@ -133,8 +161,8 @@ def test_a_row_of_the_list_has_a_cell_under_each_head() -> None:
 
 
 def test_columns_of_a_list_that_nothing_stands_in_are_left_out() -> None:
-    row = summary.list_row(snapshots.running().view.status, {}, AT_S)
-    other = summary.list_row(snapshots.running().view.status, {"loss": 2.5}, AT_S)
+    row = summary.list_row(snapshots.running().view.status, "running", {}, AT_S)
+    other = summary.list_row(snapshots.running().view.status, "running", {"loss": 2.5}, AT_S)
     assert summary.list_table([row]).splitlines()[0].split() == [
         "JOB",
         "STATE",
@@ -157,7 +185,7 @@ def test_the_pause_before_a_resume_is_not_told_as_time_that_a_job_ran() -> None:
     said = text(replace(before, view=replace(before.view, status=resumed))).splitlines()
     assert "when    submitted 2h 25m ago, has run for 1m 30s, attempt 2" in said
     assert "cost    $2.46 so far" in said
-    assert summary.list_row(resumed, {}, AT_S)[summary.HEADS.index("DURATION")] == "1m 30s"
+    assert summary.list_row(resumed, "setup", {}, AT_S)[summary.HEADS.index("DURATION")] == "1m 30s"
     assert render.duration(resumed, AT_S) == "1m 30s"
 
 

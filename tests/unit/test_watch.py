@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from tests.rig import snapshots
 
 from llmcloud.cli import watch
+from llmcloud.core import listing
+from llmcloud.core.errors import UsageError
 from llmcloud.core.job import View
 from llmcloud.core.logs import Line, Stream
 from llmcloud.core.watch import LogLine, LogTail, Snapshot, Watcher, readable
@@ -28,6 +30,8 @@ from llmcloud.runtime.store import FileStore
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from llmcloud.core.provider import Compute
 
 JOB = "gpt2-k3m9pa"
 
@@ -241,3 +245,21 @@ def test_whatever_was_printed_is_one_short_printable_line(raw: bytes) -> None:
     shown = readable(raw)
     assert shown.isprintable()
     assert len(shown) <= 1000
+
+
+def test_a_list_tells_what_the_nodes_of_a_job_do_before_it_trains(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "store")
+    store.create()
+    now = snapshots.starting().view.status
+    snapshots.put_job(store, now)
+    (listed,) = listing.find([store], no_provider)
+    assert listed.stage() == "provisioning"
+    for rank, phase in enumerate([Phase.READY, Phase.SETUP]):
+        heartbeat.write(store, now.job, 1, Heartbeat(rank, "worker", "x", snapshots.AT, phase))
+    assert listed.stage() == "setup"
+    store.delete(layout.job_document(now.job))  # gc is at work
+    assert listed.stage() == "provisioning"
+
+
+def no_provider(name: str) -> Compute:
+    raise UsageError(f"{name} is not installed here")

@@ -16,11 +16,13 @@ from tests.rig import snapshots
 
 from llmcloud.cli.watch_view import Picture, draw
 from llmcloud.core.watch import LogLine, Snapshot
+from llmcloud.runtime.heartbeat import Phase
 
 CODES = re.compile(r"\x1b\[[0-9;]*m")
 GOLDEN = Path(__file__).parent / "golden" / "watch"
 JOBS = {
     "submitted": snapshots.submitted,
+    "setup": lambda: snapshots.starting(Phase.SETUP, Phase.READY),
     "running": snapshots.running,
     "failed": snapshots.failed,
     "many-nodes": lambda: snapshots.running(nodes=256),
@@ -41,6 +43,7 @@ def text(seen: Snapshot, width: int, height: int) -> str:
         ("running", 120, 40),
         ("running", 60, 15),
         ("submitted", 80, 24),
+        ("setup", 80, 24),
         ("failed", 80, 24),
         ("many-nodes", 80, 24),
     ],
