@@ -130,10 +130,6 @@ class Identity:
         """Return the ARN of a role of ours."""
         return f"arn:{self.caller.partition}:iam::{self.caller.account}:role/{name}"
 
-    def is_new(self, profile: str) -> bool:
-        """Tell whether a profile was made so lately that not all of AWS may know it."""
-        return self._roles.is_new(profile)
-
     def delete(self, job: str) -> None:
         """Delete a job's role and profile; what is absent is deleted already."""
         self._roles.delete(names.of_job(job), POLICY)

@@ -21,10 +21,10 @@ from llmcloud.providers.aws import (
     sessions,
 )
 from llmcloud.providers.aws.credentials import Account
-from llmcloud.providers.aws.errors import code_of, translated
+from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.identity import Identity
-from llmcloud.providers.aws.machine_request import Where, region_of
-from llmcloud.providers.aws.machines import MADE_ALREADY, PROFILE_UNKNOWN
+from llmcloud.providers.aws.machine_request import Where, region_of, run
+from llmcloud.providers.aws.machines import MADE_ALREADY
 from llmcloud.providers.aws.network import Network, Subnet, regions
 from llmcloud.providers.aws.roles import Roles
 from llmcloud.runtime.errors import (
@@ -101,28 +101,18 @@ class AwsInstances(Instances):
         return list(self._subnets[region])
 
     def create(self, ask: Ask) -> Instance:
-        from botocore.exceptions import ClientError
-
         region, name = region_of(ask.offer), ask.spec.name
         for found in instance_view.of_name(self._account, region, name):
             if found.is_there:
                 return found
         where = self._prepare(ask)
         asked = instance_request.run_instances(ask, where)
-        asked["UserData"] = where.user_data  # of this one request the SDK encodes it itself
         place = f"{ask.zone or region}, {ask.offer.instance_type}"
-        with translated(place, quota=quotas.to_raise(ask.offer, 1)):
-            try:
-                made = self._account.client_of("ec2", region).run_instances(**asked)
-            except ClientError as error:
-                if code_of(error) in MADE_ALREADY:
-                    raise _not_seen_yet(name, region) from error
-                if code_of(error) in PROFILE_UNKNOWN and self._roles.is_new(where.profile):
-                    raise Unavailable(
-                        "The machine's new role is not known everywhere yet.", where=place
-                    ) from error
-                raise
-            return instance_view.described(made["Instances"][0], region)
+        told = translated(place, quota=quotas.to_raise(ask.offer, 1))
+        with told, self._roles.used(where.profile, place), tolerated(MADE_ALREADY):
+            (made,) = run(self._account.client_of("ec2", region), asked, where.user_data)
+            return instance_view.described(made, region)
+        raise _not_seen_yet(name, region)
 
     def describe(self, instance: Instance) -> Instance:
         filters = [{"Name": "instance-id", "Values": [instance.id]}]

@@ -56,6 +56,12 @@ def run_instances(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]
     }
 
 
+def run(ec2: Any, asked: Mapping[str, Any], user_data: str) -> list[dict[str, Any]]:
+    """Make RunInstances, and return the instances; of this one request the SDK encodes the data."""
+    made: list[dict[str, Any]] = ec2.run_instances(**{**asked, "UserData": user_data})["Instances"]
+    return made
+
+
 def spot_template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
     """Return the parameters of CreateLaunchTemplate for machines that may be taken away."""
     data = template(launch.offer, spec, where)

@@ -9,20 +9,21 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.provider import Machine, MachineState, Printed, Request
 from llmcloud.providers.aws import boot, machine_images, names, quotas, secrets
 from llmcloud.providers.aws.ec2 import ENDED, instances
-from llmcloud.providers.aws.errors import Refusal, code_of, translated
+from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.groups import Groups
 from llmcloud.providers.aws.machine_request import (
     Where,
     group_end,
     group_request,
     region_of,
+    run,
     run_instances,
     spot_template,
     uses_rdma,
 )
 from llmcloud.providers.aws.network import Network, Subnet
+from llmcloud.providers.aws.roles import Roles
 from llmcloud.runtime import status
-from llmcloud.runtime.errors import Unavailable
 from llmcloud.runtime.interruptible import begun
 
 if TYPE_CHECKING:
@@ -44,9 +45,8 @@ STATES = {
     "stopped": MachineState.GONE,
 }
 SPOT = "spot"
-# How EC2 calls an instance profile that was just made, and that not every part of it knows yet.
-PROFILE_UNKNOWN = {"InvalidParameterValue", "InvalidIamInstanceProfileArn.NotFound"}
-MADE_ALREADY = {"IdempotentParameterMismatch"}
+# By another version of this program, or for another person; and what is over already.
+MADE_ALREADY = {"IdempotentParameterMismatch", "IdempotentInstanceTerminated"}
 
 
 class Machines:
@@ -54,6 +54,7 @@ class Machines:
 
     def __init__(self, account: Account, identity: Identity) -> None:
         self._account, self._identity = account, identity
+        self._roles = Roles(account)
         self._begun: dict[tuple[str, ...], Future[Any]] = {}
 
     def zones(self, offer: Offer, nodes: int) -> list[str | None]:
@@ -115,33 +116,23 @@ class Machines:
 
         Returns none where they come by themselves.
         """
-        from botocore.exceptions import ClientError
-
         where = self._prepare(launch, spec, _user_data(launch, bucket_region))
         region = region_of(launch.offer)
         place = f"{launch.zone or region}, {launch.offer.instance_type}"
-        with translated(place, quota=quotas.to_raise(launch.offer, launch.job.task.nodes)):
-            try:
-                if launch.offer.spot:
-                    Groups(self._account, region).create(
-                        spot_template(launch, spec, where),
-                        group_request(launch, where),
-                        group_end(launch),
-                    )
-                    return []
+        told = translated(place, quota=quotas.to_raise(launch.offer, launch.job.task.nodes))
+        with told, self._roles.used(where.profile, place):
+            if launch.offer.spot:
+                Groups(self._account, region).create(
+                    spot_template(launch, spec, where),
+                    group_request(launch, where),
+                    group_end(launch),
+                )
+                return []
+            with tolerated(MADE_ALREADY):
                 asked = run_instances(launch, spec, where)
-                asked["UserData"] = where.user_data  # of this one request the SDK encodes it itself
-                made = self._ec2(region).run_instances(**asked)["Instances"]
-            except ClientError as error:
-                if code_of(error) in MADE_ALREADY:  # by another version of this program
-                    return self.describe(launch.place)
-                if code_of(error) in PROFILE_UNKNOWN and self._identity.is_new(where.profile):
-                    said = Refusal.of(error).said  # which may be about something else
-                    raise Unavailable(
-                        f"The machines' new role is not known everywhere yet{said}.", where=place
-                    ) from error
-                raise
-        return [_described(each) for each in made]
+                made = run(self._ec2(region), asked, where.user_data)
+                return [_described(each) for each in made]
+        return self.describe(launch.place)
 
     def _prepare(self, launch: Launch, spec: JobSpec, user_data: str) -> Where:
         """Find or make what machines need, at the same time where they need it of each other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -9,8 +10,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
-from llmcloud.providers.aws.errors import tolerated, translated
-from llmcloud.runtime.errors import NotFound, PermissionDenied
+from llmcloud.providers.aws.errors import Refusal, code_of, tolerated, translated
+from llmcloud.runtime.errors import NotFound, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
 
 NEW_S = 120.0  # for a new role to be known everywhere in AWS
+# How it is refused where it is not known yet: by EC2, by Auto Scaling, which tries what a group
+# would make, and by SageMaker. EC2 may not know a new security group either.
+UNKNOWN = {
+    "InvalidParameterValue",
+    "InvalidIamInstanceProfileArn.NotFound",
+    "InvalidGroup.NotFound",
+    "ValidationError",
+    "ValidationException",
+}
 ABSENT, THERE = {"NoSuchEntity"}, {"EntityAlreadyExists"}
 FULL = {"LimitExceeded"}  # what a profile says that has its role, which is all that it can have
 
@@ -89,11 +99,31 @@ class Roles:
                 PolicyDocument=json.dumps(role.policy),
             )
 
-    def is_new(self, profile: str) -> bool:
-        """Tell whether a profile was made so lately that not all of AWS may know it."""
-        with translated(f"instance profile {profile}"):
-            found = self._iam.get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]
-        age_s: float = (datetime.now(UTC) - found["CreateDate"]).total_seconds()
+    @contextlib.contextmanager
+    def used(self, name: str, where: str, *, has_profile: bool = True) -> Iterator[None]:
+        """Raise Unavailable for a refusal in the block while not all of AWS may know a role.
+
+        What is refused may be something else, and is again when the role is known.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if code_of(error) not in UNKNOWN or not self._is_new(name, has_profile=has_profile):
+                raise
+            said = Refusal.of(error).said
+            raise Unavailable(
+                f"The machines' new role is not known everywhere yet{said}.", where=where
+            ) from error
+
+    def _is_new(self, name: str, *, has_profile: bool) -> bool:
+        with translated(f"role {name}"):
+            if has_profile:
+                made = self._iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+            else:
+                made = self._iam.get_role(RoleName=name)["Role"]
+        age_s: float = (datetime.now(UTC) - made["CreateDate"]).total_seconds()
         return age_s < NEW_S
 
     def is_there(self, name: str) -> bool:

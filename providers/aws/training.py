@@ -10,6 +10,7 @@ from llmcloud.providers.aws import names, secrets, training_images, training_req
 from llmcloud.providers.aws.cloudwatch import JobLog
 from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.errors import Refusal, failure, tolerated, translated
+from llmcloud.providers.aws.roles import Roles
 from llmcloud.providers.aws.training_request import Known, Settings, name_of
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded
 from llmcloud.runtime.store import split_bucket
@@ -97,7 +98,8 @@ class Training:
         sources = list(self._sources(launch))
         known = Known(arn, sources, owner, Settings.from_environ())
         asked = training_request.request(launch, spec, known)
-        with translated(where), tolerated(EXISTS):
+        waiting = Roles(self._account).used(role, where, has_profile=False)
+        with translated(where), waiting, tolerated(EXISTS):
             self._client(launch.offer.region).create_training_job(**asked)
         if lacking := self._lacking(launch.place, where):
             raise lacking

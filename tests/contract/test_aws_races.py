@@ -10,7 +10,8 @@ from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
 
 from llmcloud.core.provider import Launch
-from llmcloud.runtime.errors import Unavailable
+from llmcloud.providers.aws import roles
+from llmcloud.runtime.errors import InvalidRequest, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,48 @@ def groups(job: Job) -> list[str]:
     scaling = boto3.client("autoscaling", REGION)
     found = scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[f"llmcloud-{job.id}"])
     return [each["AutoScalingGroupName"] for each in found["AutoScalingGroups"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "service", "operation", "code"),
+    [
+        ("run: x\n", "ec2", "RunInstances", "InvalidParameterValue"),
+        ("run: x\n", "ec2", "RunInstances", "InvalidGroup.NotFound"),
+        (SPOT, "autoscaling", "CreateAutoScalingGroup", "ValidationError"),
+    ],
+)
+def test_what_is_too_new_to_be_known_everywhere_is_asked_for_again(
+    rig: ComputeRig, remote: Remote, text: str, service: str, operation: str, code: str
+) -> None:
+    """What the service said is told, as it may be about something else."""
+    remote.post("faults", service=service, operation=operation, code=code, status=400)
+    job = rig.staged(text)
+    with pytest.raises(Unavailable, match="not known everywhere yet: The rig was told"):
+        rig.launch(job)
+    rig.launch(job)
+
+
+def test_what_is_refused_though_all_is_long_known_is_not(
+    rig: ComputeRig, remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roles, "NEW_S", 0.0)
+    remote.post("faults", service="ec2", operation="RunInstances", code="InvalidParameterValue")
+    with pytest.raises(InvalidRequest):
+        rig.launch(rig.staged("run: x\n"))
+
+
+def test_machines_that_the_same_launch_had_and_that_are_over_are_described(
+    rig: ComputeRig, remote: Remote
+) -> None:
+    """They could not boot, while nobody was there: the job is lost, and says why."""
+    rig.launch(job := rig.staged("run: x\n"))
+    boto3.client("ec2", REGION).terminate_instances(
+        InstanceIds=[each.id for each in rig.compute.describe(rig.place(job))]
+    )
+    remote.post(
+        "faults", service="ec2", operation="RunInstances", code="IdempotentInstanceTerminated"
+    )
+    assert all(each.is_gone for each in rig.launch(job))
 
 
 class TestAGroup:
