@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import urllib.request
 import uuid
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ import boto3
 import pytest
 from tests.e2e.conftest import LLMCLOUD, Done
 from tests.rig.aws.account import ACCOUNT
-from tests.rig.waits import eventually
+from tests.rig.waits import DEADLINE_S, eventually
 
 from llmcloud.runtime import layout
 from llmcloud.runtime.checkpoints.manifest import Manifest
@@ -125,7 +126,15 @@ class Submitter:
         return self.cli("logs", job).out
 
     def await_log(self, job: str, text: str) -> None:
-        eventually(lambda: text in self.log(job), f"{text!r} in the log of {job}")
+        """Follow a job's log until a line has a text."""
+        child = self.start("logs", "-f", job)
+        assert child.stdout
+        too_late = threading.Timer(DEADLINE_S, self.send, (child, signal.SIGKILL))
+        too_late.start()
+        found = any(text in line.decode() for line in child.stdout)
+        too_late.cancel()
+        self.send(child, signal.SIGKILL)
+        assert found, f"{text!r} in the log of {job}: {self.log(job)}"
 
     def object(self, key: str) -> bytes:
         """Return an object of the store, as it lies there."""
