@@ -194,9 +194,9 @@ def observe(store: ObjectStore, job_id: str, compute: Compute | None) -> View:
     """Ask all who know something of a job: the store, its nodes, the provider (as below)."""
     from llmcloud.runtime import heartbeat
 
-    found, machines = _ask(store, job_id, compute)
-    beats = heartbeat.read_all(store, job_id, found.attempt)
     job = read(store, job_id)
+    found, machines = _ask(store, job_id, compute, job)
+    beats = heartbeat.read_all(store, job_id, found.attempt)
     offer = offer_of(job, found)
     return View(found, machines, beats, offer.price_usd_per_hour * job.task.nodes, offer)
 
@@ -255,11 +255,14 @@ def has_machines(store: ObjectStore, compute: Compute, job: Job) -> bool:
     return any(not machine.is_gone for machine in _machines(compute, job, found))
 
 
-def _ask(store: ObjectStore, job_id: str, compute: Compute | None) -> tuple[Status, list[Machine]]:
+def _ask(
+    store: ObjectStore, job_id: str, compute: Compute | None, job: Job | None = None
+) -> tuple[Status, list[Machine]]:
+    """Return the status and the machines; `job` is its document, where that is known."""
     found = _status(store, job_id)
     if compute is None or found.state.is_final:
         return found, []
-    launch, machines = found.launch, _machines(compute, read(store, job_id), found)
+    launch, machines = found.launch, _machines(compute, job or read(store, job_id), found)
     found = _status(store, job_id)
     if found.launch != launch or not launch or found.state not in WITH_MACHINES:
         return found, machines

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from llmcloud.core.provider import Place
+    from llmcloud.runtime.objects import Blob
 
 JOB = "a-1"
 START = status.epoch_s("2026-11-21T08:00:00.000Z")
@@ -129,6 +130,21 @@ def test_a_job_whose_machines_are_to_come_is_not_lost_however_long_it_takes(
     assert view.status.state is State.RUNNING
     assert [each.state for each in view.machines] == [MachineState.COMING]
     assert view.machines[0].detail == "Nothing here."
+
+
+def test_a_look_at_a_job_reads_its_document_once(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys: list[str] = []
+    get = FileStore.get
+
+    def counted(self: FileStore, key: str) -> Blob:
+        keys.append(key)
+        return get(self, key)
+
+    monkeypatch.setattr(FileStore, "get", counted)
+    jobs.observe(store, JOB, cast("Compute", Gone()))
+    assert keys.count(layout.job_document(JOB)) == 1
 
 
 def test_a_job_costs_from_when_its_machines_were_asked_for() -> None:
