@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from llmcloud.core.instances import GLOBAL
 from llmcloud.core.provider import Leftover
 from llmcloud.providers.aws import instance_view, names
-from llmcloud.providers.aws.network import Network, regions
+from llmcloud.providers.aws.network import Network, in_regions
 from llmcloud.runtime import status
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
     from llmcloud.providers.aws.roles import Roles
 
-AT_ONCE = 16
 MAKING_S = 900.0  # what is younger may be of a create that goes on
 INSTANCE, GROUP, ROLE = "instance", "instance's group", "instance's role"
 KINDS = {INSTANCE, GROUP, ROLE}
@@ -29,35 +27,30 @@ OURS = [{"Name": "tag-key", "Values": [names.INSTANCE]}]
 def find(account: Account, roles: Roles) -> list[Leftover]:
     """Return what is left over in every region, and in IAM; `id` is its place and its name."""
     now = time.time()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        there = regions(account)
-        filters = [*OURS, instance_view.NOT_ENDED]
-        look = lambda region: [*instance_view.look(account, region, filters)]  # noqa: E731
-        instances = dict(zip(there, pool.map(look, there), strict=True))
-        groups = pool.map(lambda region: Network(account, region).groups(OURS), there)
-        by_region = dict(zip(there, groups, strict=True))
+    filters = [*OURS, instance_view.NOT_ENDED]
+
+    def look(region: str) -> tuple[list[Instance], list[Mapping[str, str]]]:
+        machines = [*instance_view.look(account, region, filters)]
+        return machines, [*Network(account, region).groups(OURS).values()]
+
+    by_region = in_regions(account, look)
     found: list[Leftover] = []
-    for region in there:
-        found += _expired(instances[region], now)
-        alive = {each.name for each in instances[region]}
+    alive: set[str] = set()
+    for region, seen in by_region.items():
+        machines, groups = seen or ([], [])
+        alive |= {each.name for each in machines if not _is_expired(each, now)}
+        found += _expired(machines, now)
         found += (
             Leftover(GROUP, f"{region}/{name}", None, "a security group without its machine")
-            for name in _left(by_region[region].values(), alive, now)
+            for name in _left(groups, {each.name for each in machines}, now)
         )
-    alive = {
-        each.name
-        for of_region in instances.values()
-        for each in of_region
-        if not _is_expired(each, now)
-    }
-    tags = [role.tags for role in roles.listed(names.INSTANCE_PREFIX)]
-    return [
-        *found,
-        *(
+    if None not in by_region.values():  # else a role's machine may be where we may not look
+        tags = [role.tags for role in roles.listed(names.INSTANCE_PREFIX)]
+        found += (
             Leftover(ROLE, f"{GLOBAL}/{name}", None, "a role and its instance profile")
             for name in _left(tags, alive, now)
-        ),
-    ]
+        )
+    return found
 
 
 def _expired(instances: list[Instance], now: float) -> Iterator[Leftover]:

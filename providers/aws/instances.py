@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -25,21 +24,15 @@ from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.machine_request import Where, region_of, run
 from llmcloud.providers.aws.machines import MADE_ALREADY
-from llmcloud.providers.aws.network import Network, Subnet, regions
+from llmcloud.providers.aws.network import AT_ONCE, Network, Subnet, in_regions, regions
 from llmcloud.providers.aws.roles import Roles
-from llmcloud.runtime.errors import (
-    CredentialsError,
-    Failure,
-    PermissionDenied,
-    Unavailable,
-)
+from llmcloud.runtime.errors import Failure, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from llmcloud.core.provider import Leftover, Offer
 
-AT_ONCE = 16
 SEEN_AFTER_S = 120.0  # until when EC2 may not describe what it has made
 
 
@@ -133,17 +126,12 @@ class AwsInstances(Instances):
 
     def places(self, name: str) -> frozenset[str]:
         def is_in(region: str) -> bool:
-            with contextlib.suppress(PermissionDenied, CredentialsError):  # we made nothing there
-                return bool(
-                    instance_view.of_name(self._account, region, name)
-                    or Network(self._account, region).groups(names.instance_filter(name))
-                )
-            return False
+            return bool(
+                instance_view.of_name(self._account, region, name)
+                or Network(self._account, region).groups(names.instance_filter(name))
+            )
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            there = regions(self._account)
-            has = list(pool.map(is_in, there))
-        found = {region for region, has_some in zip(there, has, strict=True) if has_some}
+        found = {region for region, has in in_regions(self._account, is_in).items() if has}
         if self._roles.is_there(names.of_instance(name)):
             found.add(GLOBAL)
         return frozenset(found)

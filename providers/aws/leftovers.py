@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Place
@@ -10,7 +9,7 @@ from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.ec2 import ENDED, instances
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machines import Machines
-from llmcloud.providers.aws.network import regions
+from llmcloud.providers.aws.network import in_regions
 from llmcloud.providers.aws.training import KIND, Training
 
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
     from llmcloud.providers.aws.identity import Identity
 
-AT_ONCE = 16
 ROLE = "role"
 OURS = [{"Name": "tag-key", "Values": [names.JOB]}]
 
@@ -34,13 +32,12 @@ def look(account: Account, identity: Identity) -> list[Seen]:
         jobs = training.left(region) if region in training_images.accounts() else ()
         return [*jobs, *_in_region(account, region)]
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        by_region = list(pool.map(look_in, regions(account)))
+    by_region = in_regions(account, look_in).values()
     roles = [
         (Leftover(ROLE, names.of_job(job), job, "a role and its instance profile"), dict(tags))
         for job, tags in identity.of_jobs()
     ]
-    return [*(each for seen in by_region for each in seen), *roles]
+    return [*(each for seen in by_region for each in seen or ()), *roles]
 
 
 def left(seen: list[Seen], live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:

@@ -5,24 +5,33 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcloud.providers.aws import names
 from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.names import SUBNETS
-from llmcloud.runtime.errors import InvalidRequest, NoCapacity
+from llmcloud.runtime.errors import (
+    CredentialsError,
+    Failure,
+    InvalidRequest,
+    NoCapacity,
+    PermissionDenied,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from llmcloud.providers.aws.credentials import Account
 
+T = TypeVar("T")
 DUPLICATE = {
     "InvalidGroup.Duplicate",
     "InvalidPermission.Duplicate",
     "InvalidPlacementGroup.Duplicate",
 }
 IN_USE = {"DependencyViolation", "InvalidGroup.InUse", "InvalidPlacementGroup.InUse"}
+AT_ONCE = 16
 ABSENT = {"InvalidGroup.NotFound", "InvalidPlacementGroup.Unknown"}
 DEFAULT = [{"Name": "default-for-az", "Values": ["true"]}]
 
@@ -41,6 +50,28 @@ def regions(account: Account) -> list[str]:
     with translated("the regions of the account"):
         found = account.client_of("ec2").describe_regions()["Regions"]
     return [each["RegionName"] for each in found]
+
+
+def in_regions(account: Account, look: Callable[[str], T]) -> dict[str, T | None]:
+    """Do the same in all regions at once; None is of those that we may not look at.
+
+    Organisations close regions to all. Raises what was said of one where that is all of them.
+    """
+    refusals: list[Failure] = []
+
+    def within(region: str) -> T | None:
+        try:
+            return look(region)
+        except (PermissionDenied, CredentialsError) as failure:
+            refusals.append(failure)
+            return None
+
+    there = regions(account)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = dict(zip(there, pool.map(within, there), strict=True))
+    if len(refusals) == len(there):
+        raise refusals[0]
+    return found
 
 
 class Network:
@@ -182,6 +213,8 @@ class Network:
             {"Name": "vpc-id", "Values": [vpc]},
         ]
         found = self._ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
+        if not found:
+            raise Unavailable(f"{name} was just made, and is not seen yet.", where=self._region)
         return str(found[0]["GroupId"])
 
 

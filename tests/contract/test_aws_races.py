@@ -1,4 +1,4 @@
-"""What two do at once, and what AWS has just made: found, waited for, never an error."""
+"""What two do at once, what AWS has just made, and what it shows to others only: no errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import pytest
 from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
 
-from llmcloud.core.provider import Launch
-from llmcloud.providers.aws import roles
-from llmcloud.runtime.errors import InvalidRequest, Unavailable
+from llmcloud.core.provider import Launch, MachineState
+from llmcloud.providers.aws import instance_leftovers, instance_role, names, roles
+from llmcloud.providers.aws.credentials import Account
+from llmcloud.providers.aws.roles import Roles
+from llmcloud.runtime.errors import InvalidRequest, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.rig.emulators.catalog import Emulators
@@ -93,6 +95,64 @@ def test_machines_that_the_same_launch_had_and_that_are_over_are_described(
     assert all(each.is_gone for each in rig.launch(job))
 
 
+def test_a_security_group_that_is_not_seen_yet_is_looked_for_again(
+    rig: ComputeRig, remote: Remote
+) -> None:
+    """The answer to the request that made it was lost, and EC2 describes it later."""
+    remote.post(
+        "faults", service="ec2", operation="CreateSecurityGroup", code="InvalidGroup.Duplicate"
+    )
+    job = rig.staged("run: x\n")
+    with pytest.raises(Unavailable, match="not seen yet"):
+        rig.launch(job)
+    rig.launch(job)
+
+
+class TestARegionThatIsClosed:
+    """Many organisations close those that they don't use: there is nothing to be found in them."""
+
+    @pytest.fixture
+    def close(self, remote: Remote) -> Callable[[int], None]:
+        def refuse(times: int) -> None:
+            remote.post(
+                "faults",
+                service="ec2",
+                operation="DescribeInstances",
+                code="UnauthorizedOperation",
+                status=403,
+                times=times,
+            )
+
+        return refuse
+
+    def test_hides_nothing_of_the_others(
+        self, rig: ComputeRig, close: Callable[[int], None]
+    ) -> None:
+        rig.launch(job := rig.staged("run: x\n"))
+        close(1)
+        stores = frozenset([job.store])
+        found = rig.compute.leftovers(frozenset(), stores)
+        assert {each.kind for each in found} >= {"role"}
+
+    def test_is_told_where_all_are(self, rig: ComputeRig, close: Callable[[int], None]) -> None:
+        close(0)
+        with pytest.raises(PermissionDenied):
+            rig.compute.leftovers(frozenset(), frozenset())
+
+    def test_may_have_the_machine_of_a_role(
+        self, rig: ComputeRig, close: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Somebody else's, who may look there."""
+        monkeypatch.setattr(instance_leftovers, "MAKING_S", 0.0)
+        account = Account()
+        tags = {names.INSTANCE: "box", names.CREATED: "2026-01-01T00:00:00Z"}
+        instance_role.profile(Roles(account), "box", tags)
+        (found,) = instance_leftovers.find(account, Roles(account))
+        assert found.kind == instance_leftovers.ROLE
+        close(1)
+        assert instance_leftovers.find(account, Roles(account)) == []
+
+
 class TestAGroup:
     def test_is_made_though_its_template_was_made_by_another_version(
         self, rig: ComputeRig, remote: Remote
@@ -114,6 +174,14 @@ class TestAGroup:
         rig.compute.withdraw(rig.place(job))
         with pytest.raises(Unavailable):
             ask(rig, job)
+
+    def test_that_can_make_nothing_says_why(self, rig: ComputeRig, remote: Remote) -> None:
+        """Be it a reason that passes, or one that somebody has to do something about."""
+        remote.post("shortages", code="InvalidKMSKey.InvalidState")
+        ask(rig, job := rig.staged(SPOT))
+        (machine,) = rig.compute.describe(rig.place(job))
+        assert machine.state is MachineState.COMING
+        assert "InvalidKMSKey.InvalidState" in machine.detail
 
     def test_that_its_own_node_deletes_meanwhile_is_deleted(
         self, rig: ComputeRig, remote: Remote
