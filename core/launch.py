@@ -151,7 +151,7 @@ class Launcher:
             is_cancelled = pool.submit(self.store.exists, layout.cancel(self.job.id))
             found = status.change(self.store, self.job.id, asking)
         if found.state.is_final or is_cancelled.result():
-            raise JobCancelled(f"{self.job.id} was cancelled.")
+            raise self._cancelled()
         return found
 
     def _in_zone(self, now: Status, offer: Offer) -> None:
@@ -167,11 +167,17 @@ class Launcher:
 
     def _await_machines(self, launch: Launch) -> None:
         deadline = self.clock() + MACHINES_TIMEOUT_S
-        while not _came(self.compute.describe(launch.place)):
+        while not _came(machines := self.compute.describe(launch.place)):
+            if self.store.exists(layout.cancel(self.job.id)):
+                raise self._cancelled()
             if self.clock() > deadline:
                 where = f"{launch.zone or launch.offer.region}, {launch.offer.instance_type}"
-                raise NoCapacity(f"No machine came in {MACHINES_TIMEOUT_S:g} s.", where=where)
+                why = next((f": {each.detail.rstrip('.')}" for each in machines if each.detail), "")
+                raise NoCapacity(f"No machine came in {MACHINES_TIMEOUT_S:g} s{why}.", where=where)
             self.wait(POLL_S)
+
+    def _cancelled(self) -> JobCancelled:
+        return JobCancelled(f"{self.job.id} was cancelled.")
 
 
 def insist(

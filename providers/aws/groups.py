@@ -61,9 +61,9 @@ class Groups:
             self._scaling.put_scheduled_update_group_action(**end)
 
     def coming(self, job: str) -> list[Machine]:
-        """Return the machines that a group is to bring; what it says if it can't.
+        """Return the machines that a group is to bring, with why its last try failed, if it did.
 
-        Raises as its last try failed.
+        Raises that where there was nothing to be had.
         """
         name = names.of_job(job)
         with translated(f"{self._region}, {name}"):
@@ -73,10 +73,10 @@ class Groups:
             said = self._scaling.describe_scaling_activities(
                 AutoScalingGroupName=name, MaxRecords=1
             )["Activities"]
-        if said and said[0]["StatusCode"] == FAILED:
-            self._raise(said[0].get("StatusMessage", ""))
+        why = next((each.get("StatusMessage", "") for each in said if _has_failed(each)), "")
+        self._raise(why)
         ranks = range(found["DesiredCapacity"])
-        return [Machine(rank, name, MachineState.COMING) for rank in ranks]
+        return [Machine(rank, name, MachineState.COMING, why) for rank in ranks]
 
     def delete(self, job: str) -> bool:
         """Delete a job's group with its machines, and its templates; True once it is gone."""
@@ -109,6 +109,10 @@ class Groups:
         if code:
             refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
             raise failure(refusal, f"{self._region}, spot")
+
+
+def _has_failed(activity: dict[str, Any]) -> bool:
+    return bool(activity["StatusCode"] == FAILED)
 
 
 def _template(group: dict[str, Any]) -> str:

@@ -181,6 +181,26 @@ def test_machines_that_do_not_come_are_withdrawn_before_the_next_are_asked_for(
     assert [place.launch for place in cloud.withdrawn] == [1]
 
 
+def test_what_the_provider_says_of_machines_that_never_come_is_told(store: FileStore) -> None:
+    why = "It may not make the role that spot needs."
+    coming = Machine(0, "group", MachineState.COMING, why)
+    cloud = Cloud({"east-a": [[]]}, coming=[[coming]] * 1000)
+    told: list[str] = []
+    launcher(store, cloud, tell=told.append).run()
+    assert f"No machine came in 600 s: {why} (east-a, small)" in told[1]
+
+
+def test_who_waits_for_machines_of_a_job_that_is_cancelled_goes(store: FileStore) -> None:
+    cloud = Cloud({"east-a": [[]]}, coming=[[]] * 1000)
+    made = launcher(store, cloud)
+    made.wait = lambda _: store.put(layout.cancel("n-1"), b"")
+    with pytest.raises(JobCancelled):
+        made.run()
+    assert len(cloud.coming) > 990
+    assert status.read(store, "n-1").state is State.CANCELLED
+    assert [place.launch for place in cloud.deleted] == [1]
+
+
 def test_a_launch_that_was_cut_off_goes_on_where_it_was(store: FileStore) -> None:
     """The request may have been made: the same number in the same zone finds what it made."""
 
