@@ -1,8 +1,9 @@
-"""kill -9 of the command line at any request: one job comes of it, or none, and nothing is left.
+"""kill -9 of the command line at any request: what it was to do is done once, and nothing is left.
 
 By default at requests that change something, once they are done but not answered: until the next
-such one all looks the same to AWS. A test takes every other of them, and those that launch; on
-spot, those that are other than on demand. LLMCLOUD_KILLS=all: at each request, before and after.
+such one all looks the same to AWS. A test takes some of them, and those that launch; on spot and
+SageMaker, those that are other than on demand. LLMCLOUD_KILLS=all: at each request, before and
+after, of more commands.
 """
 
 from __future__ import annotations
@@ -12,15 +13,23 @@ import os
 import signal
 import uuid
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.e2e.aws.conftest import BUCKET
+from tests.e2e.aws.victims import (
+    ENDED,
+    Cancel,
+    Create,
+    Delete,
+    Resume,
+    Submit,
+    Victim,
+    Wait,
+    await_state,
+    jobs_of,
+)
 from tests.e2e.conftest import eventually
 from tests.rig.aws.faults import SESSION
-
-from llmcloud.runtime import layout
 
 if TYPE_CHECKING:
     import subprocess
@@ -29,14 +38,31 @@ if TYPE_CHECKING:
 
 ALL = os.environ.get("LLMCLOUD_KILLS") == "all"
 READS = ("Get", "Head", "Describe", "List")
-SPOT = "resources: {spot: true}\n"
 pytestmark = pytest.mark.timeout(3600 if ALL else 180)
-MARKETS = pytest.mark.parametrize("market", ["", SPOT], ids=["on-demand", "spot"])
+MARKETS = {
+    "on-demand": "",
+    "spot": "resources: {spot: true}\n",
+    "managed": "service: managed\n",
+}
+OWN = {"spot": ("LaunchTemplate", "AutoScalingGroup"), "managed": ("TrainingJob",)}
 LAUNCHES = "RunInstances"
-OF_SPOT = ("LaunchTemplate", "AutoScalingGroup")
+AT_ONCE = 8  # subjects that are made ready
 HELD_POLL_S = 0.5
 RUNTIME = ".pyz"
 FRESH = ("eu-north-1", "eu-central-1", "ap-south-1", "ca-central-1", "us-east-2", "eu-west-1")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command in one market; by default it is killed at every n-th request, from the first."""
+
+    victim: type[Victim]
+    market: str = "on-demand"
+    every: int = 1
+    first: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.victim.__name__.lower()}-{self.market}"
 
 
 @dataclass(frozen=True)
@@ -55,31 +81,61 @@ class Boundary:
         return {**own, "skip": self.skip, "after": self.after, "hold": True, "machine": False}
 
 
-@MARKETS
-def test_a_submit_killed_at_any_request_and_done_again_is_one_job(
-    submitter: Submitter, market: str
+AGAIN = [
+    Case(Submit, every=2),
+    Case(Submit, "spot"),
+    Case(Submit, "managed"),
+    Case(Resume, every=4),
+    Case(Resume, "spot", every=2),
+    Case(Resume, "managed"),
+    Case(Create, every=3),
+    Case(Delete, every=3),
+]
+FORGOTTEN = [
+    Case(Submit, every=2, first=1),
+    Case(Submit, "spot"),
+    Case(Resume, every=4, first=2),
+    Case(Cancel, every=2),
+    Case(Cancel, "spot"),
+    Case(Cancel, "managed"),
+    Case(Wait, every=2, first=1),
+    Case(Wait, "spot"),
+]
+if ALL:
+    AGAIN += [Case(Cancel, market) for market in MARKETS]
+    FORGOTTEN += [
+        Case(Submit, "managed"),
+        Case(Resume, "spot"),
+        Case(Resume, "managed"),
+        Case(Wait, "managed"),
+    ]
+
+
+@pytest.mark.parametrize("case", AGAIN, ids=str)
+def test_a_command_killed_at_any_request_and_done_again_does_it_once(
+    submitter: Submitter, case: Case
 ) -> None:
-    """The same submit carries on, or says that the job is at work; then `gc` finds the rest."""
-    jobs = []
-    for boundary in _boundaries(submitter, _submit(submitter, market), market, 0):
-        path = submitter.job(f"k{uuid.uuid4().hex[:4]}", "echo ran once", market)
-        _hold_machines(submitter, path)
-        child = submitter.start("submit", path, "--detach")
-        is_killed = _killed_at(submitter, child, boundary)
-        assert is_killed or ALL, boundary
-        _hold_machines(submitter, path)  # those that there are stay as they are
-        done = submitter.cli("submit", path, "--detach")
-        (job,) = _jobs(submitter, path)
-        if done.code:
-            assert (done.code, job in done.err) == (2, True), (boundary, done.err)
-        jobs.append(job)
-        submitter.rig.cloud.faults.clear()
-    for job in jobs:
-        found = _ended(submitter, job)
-        assert (found["state"], found["attempt"]) == ("succeeded", 1), (job, found)
-        assert submitter.log(job).count("ran once") == 1, job
-        assert len(_machines_of(submitter, job)) == 1, job
+    """The same command carries on, or says what is at work; then `gc` finds the rest."""
+    victim = case.victim(submitter, MARKETS[case.market])
+    subjects = _kill_everywhere(submitter, victim, case, again=True)
+    for subject in subjects:
+        victim.check(subject, again=True)
+    victim.clean(subjects)
     _collect(submitter)
+
+
+@pytest.mark.parametrize("case", FORGOTTEN, ids=str)
+def test_a_command_killed_at_any_request_leaves_nothing_that_gc_does_not_find(
+    submitter: Submitter, case: Case
+) -> None:
+    """What was asked for and never came is taken back; a machine that came does its job."""
+    victim = case.victim(submitter, MARKETS[case.market])
+    subjects = _kill_everywhere(submitter, victim, case, again=False)
+    eventually(lambda: not submitter.instances(), "no machine runs")
+    eventually(lambda: not _trainings(submitter), "no training job runs")
+    _collect(submitter)
+    for subject in subjects:
+        victim.check(subject, again=False)
 
 
 def test_a_submit_killed_while_it_makes_the_store_goes_on(submitter: Submitter) -> None:
@@ -105,71 +161,6 @@ def test_a_submit_killed_while_it_makes_the_store_goes_on(submitter: Submitter) 
     assert submitter.left() == {}
 
 
-@MARKETS
-def test_a_submit_killed_at_any_request_is_forgotten_by_gc(
-    submitter: Submitter, market: str
-) -> None:
-    """What was asked for and never came is taken back; a machine that came does its job."""
-    paths = []
-    for boundary in _boundaries(submitter, _submit(submitter, market), market, 1):
-        path = submitter.job(f"k{uuid.uuid4().hex[:4]}", "echo ran once", market)
-        child = submitter.start("submit", path, "--detach")
-        assert _killed_at(submitter, child, boundary) or ALL, boundary
-        submitter.rig.cloud.faults.clear()
-        paths.append(path)
-    eventually(lambda: not submitter.instances(), "no machine runs")
-    _collect(submitter)
-    for job in (job for path in paths for job in _jobs(submitter, path)):
-        assert submitter.state(job)["state"] in {"succeeded", "lost"}, job
-        assert len(_machines_of(submitter, job)) <= 1, job
-
-
-@MARKETS
-def test_a_cancel_killed_at_any_request_leaves_nothing_to_gc(
-    submitter: Submitter, market: str
-) -> None:
-    def submit() -> str:
-        return submitter.submit(submitter.job(f"k{uuid.uuid4().hex[:4]}", "sleep 1000", market))
-
-    whole = submit()
-    _await(submitter, whole, "running")
-    since = _count(submitter)
-    assert submitter.cli("cancel", whole).code == 0
-    boundaries = _boundaries(submitter, since, market, 0)
-    jobs = [submit() for _ in boundaries]
-    for job, boundary in zip(jobs, boundaries, strict=True):
-        _await(submitter, job, "running")
-        child = submitter.start("cancel", job)
-        assert _killed_at(submitter, child, boundary) or ALL, boundary
-        submitter.rig.cloud.faults.clear()
-    for job in jobs:
-        assert _ended(submitter, job)["state"] == "cancelled", job
-    eventually(lambda: not submitter.instances(), "no machine runs")
-    _collect(submitter)
-
-
-@MARKETS
-def test_a_tidying_up_killed_at_any_request_leaves_nothing_to_gc(
-    submitter: Submitter, market: str
-) -> None:
-    def submit() -> str:
-        return submitter.submit(submitter.job(f"k{uuid.uuid4().hex[:4]}", "true", market))
-
-    whole = submit()
-    _ended(submitter, whole)
-    since = _count(submitter)
-    assert submitter.cli("wait", whole).code == 0
-    boundaries = _boundaries(submitter, since, market, 1)
-    jobs = [submit() for _ in boundaries]
-    for job, boundary in zip(jobs, boundaries, strict=True):
-        assert _ended(submitter, job)["state"] == "succeeded"
-        child = submitter.start("wait", job)
-        assert _killed_at(submitter, child, boundary) or ALL, boundary
-        submitter.rig.cloud.faults.clear()
-    eventually(lambda: not submitter.instances(), "no machine runs")
-    _collect(submitter)
-
-
 @pytest.mark.parametrize("operation", ["CreateSecurityGroup", "CreateRole", "RunInstances"])
 def test_a_request_that_arrives_when_all_was_forgotten_leaves_nothing_to_gc(
     submitter: Submitter, operation: str
@@ -186,13 +177,13 @@ def test_a_request_that_arrives_when_all_was_forgotten_leaves_nothing_to_gc(
         faults.release(number, "go")
     eventually(lambda: all(faults.journal[n - 1]["status"] for n in held), "it was done")
     _collect(submitter)
-    assert submitter.state(*_jobs(submitter, path))["state"] == "lost"
+    assert submitter.state(*jobs_of(submitter, path))["state"] == "lost"
 
 
 def test_gc_needs_nothing_of_the_machine_that_submitted(submitter: Submitter) -> None:
     """It is lost, with all that it knew; the tags tell the store, and the store the rest."""
     job = submitter.submit(submitter.job("stolen", "true"))
-    _ended(submitter, job)
+    await_state(submitter, job, *ENDED)
     another = {"LLMCLOUD_HOME": str(submitter.root / "another")}
     done = submitter.cli("gc", "--yes", env=another)
     assert done.code == 0, done.err
@@ -200,37 +191,64 @@ def test_gc_needs_nothing_of_the_machine_that_submitted(submitter: Submitter) ->
     assert submitter.left() == {}
 
 
-def _submit(submitter: Submitter, market: str) -> int:
-    """Submit without being disturbed; return the place in the journal where that begins."""
+def _kill_everywhere(submitter: Submitter, victim: Victim, case: Case, *, again: bool) -> list[str]:
+    """Kill a command at each boundary, each time with a subject of its own; return those."""
+    boundaries = _boundaries(_whole(submitter, victim), case)
+    subjects: list[str] = []
+    for begun in range(0, len(boundaries), AT_ONCE):
+        batch = boundaries[begun : begun + AT_ONCE]
+        subjects += (ready := [victim.begin() for _ in batch])
+        for subject, boundary in zip(ready, batch, strict=True):
+            victim.await_ready(subject)
+            if again:
+                _hold_machines(submitter, victim.keys(subject))
+            child = submitter.start(*victim.argv(subject))
+            is_killed = _killed_at(submitter, child, boundary)
+            assert is_killed or ALL, boundary  # all are counted in another order, or number
+            if again and is_killed:
+                done = submitter.cli(*victim.argv(subject))
+                assert done.code in {0, victim.refusal}, (boundary, done.err)
+            submitter.rig.cloud.faults.clear()
+    return subjects
+
+
+def _whole(submitter: Submitter, victim: Victim) -> list[dict[str, Any]]:
+    """Do it without being disturbed; return the requests that this makes."""
+    if ALL:
+        submitter.submit(submitter.job("first", "true"))  # makes the store, too
+    subject = victim.begin()
+    victim.await_ready(subject)
     since = _count(submitter)
-    submitter.submit(submitter.job("whole", "true", market))
-    return since
+    done = submitter.cli(*victim.argv(subject))
+    assert done.code == 0, done.err
+    made = submitter.rig.cloud.faults.journal[since:]
+    victim.clean([subject])
+    return [each for each in made if not each["key_id"].startswith(SESSION)]
 
 
 def _count(submitter: Submitter) -> int:
     return len(submitter.rig.cloud.faults.journal)
 
 
-def _boundaries(submitter: Submitter, since: int, market: str, part: int) -> list[Boundary]:
-    """Return where to cut off a command that made all requests of the journal `since` then.
-
-    By default the first or the second half (`part`) of those that are worth it.
-    """
-    journal = submitter.rig.cloud.faults.journal[since:]
-    own = [each for each in journal if not each["key_id"].startswith(SESSION)]
+def _boundaries(made: list[dict[str, Any]], case: Case) -> list[Boundary]:
+    """Return where to cut off a command that made these requests."""
     if ALL:
-        return [Boundary(skip, after) for skip in range(len(own)) for after in (False, True)]
+        return [Boundary(skip, after) for skip in range(len(made)) for after in (False, True)]
     found: list[Boundary] = []
-    for each in own:
+    for each in made:
         is_read = each["operation"].startswith(READS) or each["status"] >= 400
         is_once = each["service"] == "s3" and (not each["key"] or each["key"].endswith(RUNTIME))
         if is_read or is_once:
             continue
         kind = Boundary(0, True, each["service"], each["operation"], _kind_of(each["key"]))
         found.append(replace(kind, skip=sum(replace(e, skip=0) == kind for e in found)))
-    if market:
-        return [each for each in found if each.operation.endswith(OF_SPOT)]
-    return [e for n, e in enumerate(found) if n % 2 == part or e.operation == LAUNCHES]
+    if case.market in OWN:
+        found = [each for each in found if each.operation.endswith(OWN[case.market])]
+    return [
+        each
+        for n, each in enumerate(found)
+        if n % case.every == case.first or each.operation == LAUNCHES
+    ]
 
 
 def _kind_of(key: str) -> str:
@@ -264,40 +282,17 @@ def _held_at(submitter: Submitter, child: subprocess.Popen[bytes], boundary: Bou
             return own
 
 
-def _hold_machines(submitter: Submitter, path: str) -> None:
-    """Keep the machines of a job from beginning it, until the faults are cleared."""
-    name = _name(path)
-    rule = {"service": "s3", "operation": "GetObject", "key": f"jobs/{name}-", "machine": True}
-    submitter.control("faults", **rule, times=0, hold=True)
+def _hold_machines(submitter: Submitter, keys: str) -> None:
+    """Keep the machines that read these keys from beginning, until the faults are cleared."""
+    if keys:
+        rule = {"service": "s3", "operation": "GetObject", "key": keys, "machine": True}
+        submitter.control("faults", **rule, times=0, hold=True)
 
 
-def _name(path: str) -> str:
-    return Path(path).read_text().split()[1]
-
-
-def _jobs(submitter: Submitter, path: str) -> list[str]:
-    """Return the ids of all jobs that there are of a job file."""
-    prefix = f"jobs/{_name(path)}-"
-    found = submitter.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-    return sorted({each["Key"].split("/")[1] for each in found.get("Contents", ())})
-
-
-def _ended(submitter: Submitter, job: str) -> dict[str, Any]:
-    return _await(submitter, job, "succeeded", "failed", "lost", "cancelled")
-
-
-def _await(submitter: Submitter, job: str, *states: str) -> dict[str, Any]:
-    """Return the status as it lies in the store, once it is one of these: no command to start."""
-    status = lambda: json.loads(submitter.object(layout.status(job)))  # noqa: E731
-    eventually(lambda: status()["state"] in states, f"{job} is {states}")
-    return dict(status())
-
-
-def _machines_of(submitter: Submitter, job: str) -> list[str]:
-    """Return all machines that a job ever had."""
-    own = [{"Name": "tag:llmcloud:job", "Values": [job]}]
-    found = submitter.client("ec2").describe_instances(Filters=own)["Reservations"]
-    return [machine["InstanceId"] for each in found for machine in each["Instances"]]
+def _trainings(submitter: Submitter) -> list[dict[str, Any]]:
+    """Return the training jobs that run."""
+    found = submitter.client("sagemaker").list_training_jobs(StatusEquals="InProgress")
+    return list(found["TrainingJobSummaries"])
 
 
 def _collect(submitter: Submitter) -> None:
@@ -305,4 +300,5 @@ def _collect(submitter: Submitter) -> None:
     done = submitter.cli("gc", "--yes")
     assert done.code == 0, done.err
     assert submitter.left() == {}
+    assert _trainings(submitter) == []
     assert json.loads(submitter.cli("gc", "--dry-run", "--json").out) == []
