@@ -9,6 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -29,6 +30,7 @@ METADATA = "http://169.254.169.254/latest/"
 TOKEN_LIFE_S = 21600
 TIMEOUT_S = 10.0
 TRIES = 8
+BROKEN = (OSError, HTTPException)  # what an answer that ends too soon raises is no OSError
 AUTO_SCALING_VERSION = "2011-01-01"  # of the service's model
 DOMAINS = {"cn-": "amazonaws.com.cn"}
 
@@ -135,8 +137,8 @@ class Instance(Machine):
                         raise Unavailable(
                             f"{service} refused the request: HTTP {refusal.code}.", where=host
                         ) from refusal
-                problem: OSError = refusal
-            except OSError as error:
+                problem: Exception = refusal
+            except BROKEN as error:
                 problem = error
             time.sleep(min(2.0**number, 20.0))
         raise Unavailable(f"{service} did not answer: {problem}.", where=host) from problem
@@ -165,8 +167,8 @@ class Instance(Machine):
                         return default
                     if refusal.code == 401:
                         self._token = ""
-                problem: OSError = refusal
-            except OSError as error:
+                problem: Exception = refusal
+            except BROKEN as error:
                 problem = error
             if default is not None:
                 return default  # asked again and again anyway
