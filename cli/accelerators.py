@@ -16,12 +16,13 @@ from llmcloud.core.home import Home
 from llmcloud.runtime.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from llmcloud.core.catalog import Catalog, Listing
 
 GIB = 1 << 30
-HEADS = ["ACCELERATOR", "COUNT", "TYPE", "EACH", "VCPUS", "MEMORY", "USD/HOUR", "REGIONS"]
+HEADS = ["ACCELERATOR", "TYPE", "EACH", "VCPUS", "MEMORY", "USD/HOUR", "REGIONS"]
+LESS = ("MEMORY", "VCPUS", "EACH")  # what goes first where there is no room
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,20 @@ def accelerators(
     with_spot = any(each.spot_prices for each in found)
     heads = [*HEADS[:-1], "SPOT FROM", HEADS[-1]] if with_spot else HEADS
     cells = [_cells(each, region, with_spot=with_spot) for each in found]
-    print(render.table(cells, heads))  # noqa: T201
+    print(render.table(cells, heads, LESS))  # noqa: T201
+    _explain(found, catalogs, region)
+
+
+def _explain(rows: Sequence[Row], catalogs: Mapping[str, Catalog], region: str) -> None:
+    """Say what the figures of a table are."""
     for catalog in catalogs.values():
-        output.say(f"On demand, for Linux: {catalog.source}, {catalog.date}. -: no price known.")
+        output.say(f"On demand, Linux: {catalog.source}, {catalog.date}.")
         if catalog.has_spot_prices:
             output.say("Spot: in the cheapest zone, on that day; it changes.")
+    if not all(each.prices for each in rows):
+        output.say("-: no price known.")
+    if not region:
+        output.say("REGIONS: the cheapest, and how many more; --json names all.")
 
 
 def _refresh(provider: str) -> None:
@@ -117,10 +127,9 @@ def _cells(row: Row, region: str, *, with_spot: bool) -> list[str]:
     its = row.listing
     spot = min(row.spot_prices.values(), default=None)
     return [
-        its.accelerator or "-",
-        str(its.accelerators or "-"),
+        f"{its.accelerator}:{its.accelerators}" if its.accelerators else "",
         its.instance_type,
-        f"{its.accelerator_memory_bytes / GIB:.0f} GiB" if its.accelerators else "-",
+        f"{its.accelerator_memory_bytes / GIB:.0f} GiB" if its.accelerators else "",
         str(its.vcpus),
         f"{its.memory_bytes // GIB} GiB",
         _span(row.prices),
@@ -133,7 +142,7 @@ def _span(prices: Mapping[str, float]) -> str:
     if not prices:
         return "-"
     least, most = (_usd(price) for price in (min(prices.values()), max(prices.values())))
-    return least if least == most else f"{least} - {most}"
+    return least if least == most else f"{least}-{most}"
 
 
 def _usd(price: float) -> str:

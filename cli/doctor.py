@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Compute, Finding
     from llmcloud.core.spec.models import JobSpec
 
+INDENT = 15  # where a detail begins
 ANY_JOB = "name: doctor\nrun: 'true'\n"
 
 
@@ -49,7 +50,7 @@ def doctor(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that all a job needs is there; exits 6 if something is not."""
+    """Check that all a job needs is there; exits as the first thing that is not, mostly 6."""
     output.json_mode(as_json)
     if provider not in PROVIDERS:
         raise UsageError(
@@ -92,12 +93,24 @@ def _print_policy(compute: Compute) -> None:
 
 def _show(findings: list[Finding], *, as_json: bool) -> None:
     if as_json:
-        output.emit([asdict(finding) for finding in findings])
+        output.emit([_document(finding) for finding in findings])
     else:
+        from llmcloud.cli.render import fold
+
         for each in findings:
-            mark = output.paint("ok  ", "\x1b[32m", sys.stdout) if each.ok else "FAIL"
-            print(f"{mark}  {each.subject:8} {each.detail}")  # noqa: T201
+            print(f"{_mark(each)}  {each.subject:8} {fold(each.detail, INDENT)}")  # noqa: T201
             if each.fix:
                 print(f"      fix: {each.fix}")  # noqa: T201
-    if not all(each.ok for each in findings):
-        sys.exit(6)
+    if failed := [each for each in findings if each.ok is False]:
+        sys.exit(failed[0].exit_code)
+
+
+def _document(finding: Finding) -> dict[str, object]:
+    """Return a finding for programs; a code is of what is not well only."""
+    return {**asdict(finding), "exit_code": finding.exit_code if finding.ok is False else 0}
+
+
+def _mark(finding: Finding) -> str:
+    if finding.ok is None:
+        return "?   "
+    return output.paint("ok  ", "\x1b[32m", sys.stdout) if finding.ok else "FAIL"

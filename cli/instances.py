@@ -42,6 +42,7 @@ NamesArgument = Annotated[
     list[str], typer.Argument(metavar="NAME...", help="Which.", show_default=False)
 ]
 HEADS = ["NAME", "TYPE", "ACCELERATOR", "ZONE", "STATE", "AGE", "EXPIRES", "COST"]
+LESS = ("AGE", "ACCELERATOR", "TYPE")  # what goes first where there is no room
 
 
 @app.command()
@@ -112,7 +113,7 @@ def list_instances(
     elif seen.instances:
         heads = [*HEADS, "JOB"] if everything else HEADS
         rows = [_row(each, now, with_job=everything) for each in seen.instances]
-        print(render.table(rows, heads))  # noqa: T201
+        print(render.table(rows, heads, LESS))  # noqa: T201
     else:
         output.say("There are no machines. Make one with: llmcloud instances create")
 
@@ -189,14 +190,14 @@ def _said(tenancy: Tenancy) -> str:
     what = f"{offer.accelerators} x {offer.accelerator}, " if offer.accelerators else ""
     kind = "spot, " if offer.spot else ""
     until = (
-        "with no end: it costs until you delete it"
+        "until you delete it"
         if most is None
         else f"for {tenancy.spec.limits.max_duration}, at most ${most:.2f}"
     )
     return (
         f"{tenancy.spec.name}: {offer.instance_type} ({what}{kind}{offer.vcpus} CPUs, "
-        f"{render.memory(offer.memory_bytes)}) in {offer.region}, "
-        f"${offer.price_usd_per_hour:.3f} an hour {until}, disk and traffic not counted."
+        f"{render.memory(offer.memory_bytes)}) in {offer.region}\n"
+        f"${offer.price_usd_per_hour:.3f} an hour {until}; disk and traffic not counted."
     )
 
 
@@ -232,12 +233,12 @@ def _row(instance: Instance, now: float, *, with_job: bool) -> list[str]:
     return [
         instance.name,
         f"{instance.instance_type}{' (spot)' if instance.spot else ''}",
-        f"{count} x {instance.accelerator}" if count else "-",
+        f"{instance.accelerator}:{count}" if count else "",
         instance.zone,
         instance.state.value,
         render.span(now - instance.created_at),
         "never" if left is None else f"in {render.span(left)}" if left > 0 else "expired",
-        "?" if cost is None else f"${cost:.2f}",
+        "?" if cost is None else render.usd(cost),
         *([instance.job or "-"] if with_job else []),
     ]
 

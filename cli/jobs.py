@@ -64,7 +64,7 @@ def _find(session: Session) -> tuple[list[Listed], Failure | None]:
 
 
 def _print(shown: Sequence[Listed], *, older: int) -> None:
-    from llmcloud.cli import summary
+    from llmcloud.cli import render, summary
 
     now_s = time.time()
     rows: list[list[str]] = []
@@ -72,7 +72,7 @@ def _print(shown: Sequence[Listed], *, older: int) -> None:
         is_asked = len(rows) < SHOWN or not each.status.state.is_final  # --all may be thousands
         latest = each.latest() if is_asked else {}
         rows.append(summary.list_row(each.status, each.stage(), latest, now_s))
-    print(summary.list_table(rows))  # noqa: T201
+    print(render.table(rows, summary.HEADS, summary.LESS))  # noqa: T201
     if older:
         output.say(f"… and {older} older ones: llmcloud list --all")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import textwrap
 import traceback
@@ -79,8 +80,14 @@ def confirm(question: str, *, yes: bool) -> bool:
         raise UsageError(
             "This asks for a confirmation, and there is no terminal.", fix="Add --yes."
         )
-    say(f"{question} [y/N] ")
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def columns() -> int | None:
+    """Return how wide what stdout goes to is; None for what has no width, as pipes and files."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def has_color(stream: Any) -> bool:

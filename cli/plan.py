@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from llmcloud.core.spec.load import LoadedSpec
 
 SHOWN = 3  # offers to fall back on; --json has all
-NEXT_LINE = "\n" + " " * 9
+INDENT = 9
+NEXT_LINE = "\n" + " " * INDENT
 
 
 def plan(
@@ -47,6 +48,7 @@ def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> No
         return
     offer, limits = made.offer, loaded.spec.limits
     where = offer.region or "no region"
+    retries = f"{limits.retries} " + ("retry" if limits.retries == 1 else "retries")
     memory = render.memory(offer.memory_bytes)
     rows = {
         "job": loaded.spec.name,
@@ -55,13 +57,13 @@ def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> No
         f"{memory}{_accelerators(offer.accelerators, offer.accelerator)})",
         "price": f"${made.price_usd_per_hour:.2f} an hour{' for spot' if offer.spot else ''}, "
         f"{_cost(made.max_cost_usd)}",
-        "limits": f"{limits.max_duration or 'no'} max_duration, {limits.retries} retries",
+        "limits": f"{limits.max_duration or 'no'} max_duration, {retries}",
         "else": alternatives(made),
-        "not on": "; ".join(made.passed_over),
+        "not on": render.fold("; ".join(made.passed_over), INDENT),
     }
     for key, value in rows.items():
         if value:
-            print(f"{key:8} {value}")  # noqa: T201
+            print(f"{key:{INDENT}}{value}")  # noqa: T201
     if requests:
         print(json.dumps(document["requests"], indent=2))  # noqa: T201
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -33,6 +35,9 @@ LOOKS = {
     State.LOST: ("✘", "magenta"),
 }
 CODES = {"red": 31, "green": 32, "yellow": 33, "magenta": 35, "cyan": 36}
+CENT = 0.01
+GAP = 2  # between columns
+FOLDED_MIN = 20  # columns that a text is folded to; in less than that it is easier to read as it is
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86400
 
 
@@ -103,16 +108,33 @@ def summary_document(seen: Status) -> dict[str, Any]:
     return {**vars(seen), "state": seen.state.value, "ran_s": jobs.ran_s(seen)}
 
 
-def table(rows: Sequence[Sequence[str]], heads: Sequence[str]) -> str:
-    """Return rows in columns as wide as they need; for terminals and pipes alike."""
-    columns = zip(heads, *rows, strict=True)
-    widths = [max(len(cell) - _hidden(cell) for cell in column) for column in columns]
+def table(rows: Sequence[Sequence[str]], heads: Sequence[str], less: Sequence[str] = ()) -> str:
+    """Return rows in columns as wide as they need, without those that nothing stands in.
+
+    Where a terminal is too narrow, the columns of `less` are left out one after another, and then
+    the text of the last column is folded.
+    """
+    columns = [column for column in zip(heads, *rows, strict=True) if any(column[1:])]
+    room = output.columns() or sys.maxsize
+    for head in less:
+        if _width(columns) > room:
+            columns = [column for column in columns if column[0] != head]
+    widths = [max(map(_shown, column)) for column in columns]
     lines = []
-    for row in (heads, *rows):
-        cells = zip(row, widths, strict=True)
-        padded = (cell + " " * (width - len(cell) + _hidden(cell)) for cell, width in cells)
-        lines.append("  ".join(padded).rstrip())
+    for row in zip(*columns, strict=True):
+        cells = zip(row[:-1], widths, strict=False)
+        line = "".join(cell + " " * (width - _shown(cell) + GAP) for cell, width in cells)
+        lines.append((line + fold(row[-1], sum(widths[:-1]) + GAP * len(row[:-1]))).rstrip())
     return "\n".join(lines)
+
+
+def fold(text: str, indent: int) -> str:
+    """Return text that begins at a column in lines between words that fit the terminal, if any."""
+    room = (output.columns() or sys.maxsize) - indent
+    if _shown(text) <= room or room < FOLDED_MIN or _hidden(text):
+        return text
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return ("\n" + " " * indent).join(lines)
 
 
 def look(state: State, stage: str, stream: TextIO) -> str:
@@ -177,9 +199,22 @@ def memory(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.4g} GiB"
 
 
+def usd(amount: float) -> str:
+    """Return what something has cost, in cents; what is not nothing is not told as that."""
+    return "<$0.01" if 0 < amount < CENT / 2 else f"${amount:.2f}"
+
+
 def objects(count: int) -> str:
     """Return how many objects there are, in words."""
     return "1 object" if count == 1 else f"{count:,} objects"
+
+
+def _width(columns: Sequence[Sequence[str]]) -> int:
+    return sum(max(map(_shown, column)) for column in columns) + GAP * (len(columns) - 1)
+
+
+def _shown(cell: str) -> int:
+    return len(cell) - _hidden(cell)
 
 
 def _hidden(cell: str) -> int:

@@ -127,6 +127,6 @@ def _raise_for(opened: OpenJob, ended: Status) -> None:
 def how_to_come_back(job: str) -> str:
     """Return what to type to see or end a job that goes on without us."""
     return (
-        f"{job} runs on. Come back: llmcloud logs -f {job}  or: llmcloud watch {job}\n"
-        f"Stop it: llmcloud cancel {job}"
+        f"{job} runs on. Come back, or stop it:\n"
+        f"  llmcloud logs -f {job}\n  llmcloud watch {job}\n  llmcloud cancel {job}"
     )

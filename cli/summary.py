@@ -12,7 +12,7 @@ from llmcloud.core.provider import MachineState
 from llmcloud.runtime.status import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from llmcloud.core.job import View
     from llmcloud.runtime.status import Status
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     Latest = Mapping[str, str | int | float]  # what core.metrics.latest returns
 
 NODES_SHOWN = 16
+INDENT = 8
 HEADS = ("JOB", "STATE", "PROVIDER", "STEP", "LOSS", "AGE", "DURATION", "EXIT")
+LESS = ("PROVIDER", "EXIT", "LOSS", "DURATION")  # of these least is missed where there is no room
 
 
 def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None) -> str:
@@ -31,20 +33,20 @@ def job_text(view: View, task: Task, latest: Latest, now_s: float | None = None)
         "where": _where(view, task.nodes),
         "when": _when(now, at_s),
         "step": _step(latest),
-        "latest": "  ".join(_values(latest)),
+        "latest": render.fold("  ".join(_values(latest)), INDENT),
         "nodes": _nodes(view, task) if task.nodes > 1 or not now.state.is_final else "",
-        "waits": _coming(view),
+        "waits": render.fold(_coming(view), INDENT),
         "cost": _cost(jobs.cost_usd(view, at_s), is_over=now.state.is_final),
         "exit": "" if now.exit_code is None else str(now.exit_code),
         **_why(now),
-        "next": ("\n" + " " * 8).join(_next(now, task, latest)),
+        "next": ("\n" + " " * INDENT).join(_next(now, task, latest)),
     }
     name = output.paint(now.job, output.BOLD, sys.stdout)
     stage = jobs.stage(now, view.beats, task.nodes)
     lines = [f"{render.look(now.state, stage, sys.stdout)}  {name}"]
     for key, value in rows.items():
         if value:
-            lines.append(output.paint(f"{key:8}", output.DIM, sys.stdout) + value)
+            lines.append(output.paint(f"{key:{INDENT}}", output.DIM, sys.stdout) + value)
     return "\n".join(lines)
 
 
@@ -64,13 +66,6 @@ def _coming(view: View) -> str:
     said = next((each.detail for each in coming if each.detail), "")
     noun = "machine" if len(coming) == 1 else "machines"
     return render.one_line(f"for {len(coming)} {noun}. {said}".rstrip()) if coming else ""
-
-
-def list_table(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under HEADS, without the columns that have nothing in them."""
-    columns = [column for column in zip(HEADS, *rows, strict=True) if any(column[1:])]
-    heads, *cells = zip(*columns, strict=True)
-    return render.table(cells, heads)
 
 
 def list_row(seen: Status, stage: str, latest: Latest, now_s: float) -> list[str]:
@@ -104,8 +99,9 @@ def _why(now: Status) -> dict[str, str]:
         return {}
     said = render.one_line(now.error)
     if now.state.is_final:
-        return {"error": output.paint(said, output.RED, sys.stdout)}
-    return {"before": f"attempt {now.attempt - 1} ended: {said}" if now.attempt > 1 else said}
+        return {"error": output.paint(render.fold(said, INDENT), output.RED, sys.stdout)}
+    before = f"attempt {now.attempt - 1} ended: {said}" if now.attempt > 1 else said
+    return {"before": render.fold(before, INDENT)}
 
 
 def _step(latest: Latest, *, short: bool = False) -> str:
@@ -130,10 +126,11 @@ def _value(value: str | float) -> str:
 
 def _nodes(view: View, task: Task) -> str:
     if task.nodes > NODES_SHOWN:
-        return render.node_counts(view, task.nodes)
+        return render.fold(render.node_counts(view, task.nodes), INDENT)
     states = (render.node_state(view, rank) for rank in range(task.nodes))
     nodes = zip(task.roles, states, strict=True)
-    return "  ".join(f"{rank}:{role} {state}" for rank, (role, state) in enumerate(nodes))
+    said = "  ".join(f"{rank}:{role} {state}" for rank, (role, state) in enumerate(nodes))
+    return render.fold(said, INDENT)
 
 
 def _cost(cost_usd: float | None, *, is_over: bool) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from llmcloud.runtime.errors import Failure
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -141,12 +143,16 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of `doctor`: what was looked at, whether it is well, and the fix if not."""
+    """One line of `doctor`: what was looked at, whether it is well, and the fix if not.
+
+    `ok` is None where that could not be told. `exit_code` is doctor's where it is not well.
+    """
 
     subject: str
-    ok: bool
+    ok: bool | None
     detail: str
     fix: str = ""
+    exit_code: int = Failure.exit_code
 
 
 class Compute(ABC):

@@ -13,7 +13,7 @@ from llmcloud.providers.aws.buckets import S3Buckets
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.network import Network
 from llmcloud.providers.aws.simulation import Principal, denied
-from llmcloud.runtime.errors import Failure, PermissionDenied
+from llmcloud.runtime.errors import Failure, PermissionDenied, QuotaExceeded
 from llmcloud.runtime.store import split_bucket
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _told(subject: str, look: Callable[[], Finding]) -> Finding:
 
 
 def _failed(subject: str, failure: Failure) -> Finding:
-    return Finding(subject, False, str(failure), failure.fix)
+    return Finding(subject, False, str(failure), failure.fix, failure.exit_code)
 
 
 def _distinct(found: list[Offer]) -> list[Offer]:
@@ -125,15 +125,16 @@ class Look:
         principal = Principal.of(caller, self.account)
         if principal is None:
             detail = "not looked at: IAM simulates what users and roles may do, not this identity"
-            return Finding("permits", True, detail)
+            return Finding("permits", None, detail)
         try:
             found = denied(self.account, principal, self.service, self.region)
         except PermissionDenied:
             detail = "not looked at: iam:SimulatePrincipalPolicy is not permitted"
-            return Finding("permits", True, detail)
+            return Finding("permits", None, detail)
         if found:
             said = "; ".join(f"{', '.join(actions)} ({why})" for why, actions in found.items())
-            return Finding("permits", False, f"IAM would deny {said}", POLICY)
+            code = PermissionDenied.exit_code
+            return Finding("permits", False, f"IAM would deny {said}", POLICY, code)
         return Finding("permits", True, f"IAM would allow {principal.name} all that jobs do")
 
     def network(self) -> Finding:
@@ -191,7 +192,7 @@ class Look:
         ok = limit - used >= wanted
         fix = "" if ok else f"Raise {quota.raising(region, used + wanted)}"
         detail = f"{quota} in {region}: {limit:g} {quota.unit}{told}, {wanted} wanted"
-        return Finding("quota", ok, detail, fix)
+        return Finding("quota", ok, detail, fix, QuotaExceeded.exit_code)
 
     def family(self, family: str) -> Finding:
         """Tell how large the quotas of a family are."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rig.aws.access import SUBMITTER
 from tests.rig.computes import COMPUTES
 from tests.rig.waits import eventually
 from typer.testing import CliRunner
@@ -23,10 +21,9 @@ from llmcloud.providers.aws.simulation import Principal
 from llmcloud.runtime.errors import QuotaExceeded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.rig.emulators.catalog import Emulators
+    from tests.rig.aws.remote import Remote
 
     from llmcloud.core.provider import Finding
     from llmcloud.providers.aws.credentials import Account
@@ -39,19 +36,12 @@ P_QUOTA, P_SPOT_QUOTA, G_QUOTA = "L-417A185B", "L-7212CCBC", "L-DB2E81BA"
 class Doctor:
     """An account of a user who may do everything, and what can be changed of it."""
 
-    url: str
+    remote: Remote
     aws: compute.Aws
 
     @property
     def account(self) -> Account:
         return self.aws._account
-
-    def tell(self, call: str, *listed: object, **said: object) -> Any:
-        """Change the cloud."""
-        body = json.dumps(listed or said).encode()
-        request = urllib.request.Request(f"{self.url}/_rig/{call}", body)
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
 
     def allow(self, **statement: object) -> None:
         """Let the user do this and nothing else."""
@@ -85,18 +75,8 @@ def spec(**asked: Any) -> JobSpec:
 
 
 @pytest.fixture
-def doctor(
-    emulators: Emulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Doctor]:
-    emulator = emulators.get("aws")
-    key, secret = SUBMITTER
-    environ = {"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret}
-    for name, value in {**emulator.environ, **environ, "LLMCLOUD_HOME": str(tmp_path)}.items():
-        monkeypatch.setenv(name, value)
-    made = Doctor(emulator.url, compute.Aws(Home(tmp_path, tmp_path / "config.yaml")))
-    made.tell("reset")
-    yield made
-    made.tell("reset")  # others use the same cloud
+def doctor(remote: Remote, tmp_path: Path) -> Doctor:
+    return Doctor(remote, compute.Aws(Home(tmp_path, tmp_path / "config.yaml")))
 
 
 def test_all_is_well_in_a_usual_account(doctor: Doctor) -> None:
@@ -113,7 +93,7 @@ def test_without_credentials_nothing_else_is_looked_at(
 ) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     (found,) = doctor.check()
-    assert (found.subject, found.ok) == ("identity", False)
+    assert (found.subject, found.ok, found.exit_code) == ("identity", False, 4)
     assert "aws configure" in found.fix
 
 
@@ -150,7 +130,7 @@ def test_a_job_asks_for_nothing_that_the_printed_policy_lacks(
     (tmp_path / "code").mkdir()
     rig = COMPUTES[kind].make(tmp_path)
     doctor.put_policy(doctor.aws.policy())
-    doctor.tell("knobs", enforces_iam=True)
+    doctor.remote.post("knobs", enforces_iam=True)
     rig.store = open_store(f"s3://llmcloud-{ACCOUNT}-us-east-1")
     rig.store.create()
     job = rig.staged(f"run: sleep 1000\n{more}")
@@ -165,7 +145,7 @@ def test_a_job_asks_for_nothing_that_the_printed_policy_lacks(
 def test_a_launch_beyond_the_quota_names_what_to_raise(doctor: Doctor, tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     rig = COMPUTES["aws"].make(tmp_path)
-    doctor.tell("quotas", region="us-east-1", code=P_QUOTA, value=96)
+    doctor.remote.post("quotas", region="us-east-1", code=P_QUOTA, value=96)
     job = rig.staged("run: sleep 1000\nresources: {nodes: 2, instance_type: p4d.24xlarge}\n")
     with pytest.raises(QuotaExceeded) as refused:
         rig.launch(job)
@@ -179,7 +159,7 @@ def test_what_is_denied_is_named_with_what_it_is_for(doctor: Doctor) -> None:
     deny = {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "*"}
     doctor.put_policy({**whole, "Statement": [*whole["Statement"], deny]})
     (found,) = doctor.find("permits")
-    assert not found.ok
+    assert (found.ok, found.exit_code) == (False, 4)
     assert found.detail == (
         "IAM would deny ec2:RunInstances (to make machines, and the group in which they talk to "
         "one another)"
@@ -189,9 +169,10 @@ def test_what_is_denied_is_named_with_what_it_is_for(doctor: Doctor) -> None:
 
 def test_where_simulating_is_not_permitted_it_is_told(doctor: Doctor) -> None:
     doctor.allow(Action=["ec2:*", "s3:*", "ssm:*", "servicequotas:*"])
-    doctor.tell("knobs", enforces_iam=True)
+    doctor.remote.post("knobs", enforces_iam=True)
     (found,) = doctor.find("permits")
     assert found.detail == "not looked at: iam:SimulatePrincipalPolicy is not permitted"
+    assert found.ok is None
 
 
 def test_a_role_that_was_assumed_is_asked_about_with_its_path(
@@ -223,7 +204,7 @@ def test_the_root_user_cannot_be_simulated(doctor: Doctor) -> None:
 
 
 def test_the_quota_of_the_wanted_type_is_enough_or_told_how_to_raise(doctor: Doctor) -> None:
-    doctor.tell("quotas", region="us-west-2", code=P_QUOTA, value=96)
+    doctor.remote.post("quotas", region="us-west-2", code=P_QUOTA, value=96)
     (enough,) = [
         each
         for each in doctor.find("quota", accelerator="A100:8", region=["us-west-2"])
@@ -234,7 +215,7 @@ def test_the_quota_of_the_wanted_type_is_enough_or_told_how_to_raise(doctor: Doc
         "Running On-Demand P instances (L-417A185B) in us-west-2: 96 vCPUs, 0 in use, 96 wanted"
     )
     (less,) = doctor.find("quota", accelerator="A100:8", region=["us-west-2"], nodes=2)
-    assert not less.ok
+    assert (less.ok, less.exit_code) == (False, 5)
     assert (
         "aws service-quotas request-service-quota-increase --region us-west-2 --service-code ec2 "
         "--quota-code L-417A185B --desired-value 192"
@@ -242,7 +223,7 @@ def test_the_quota_of_the_wanted_type_is_enough_or_told_how_to_raise(doctor: Doc
 
 
 def test_spot_has_a_quota_of_its_own(doctor: Doctor) -> None:
-    doctor.tell("quotas", region="us-east-1", code=P_SPOT_QUOTA, value=0)
+    doctor.remote.post("quotas", region="us-east-1", code=P_SPOT_QUOTA, value=0)
     asked = {"accelerator": "H100:8", "region": ["us-east-1"], "spot": "fallback"}
     spot, on_demand = doctor.find("quota", **asked)
     assert not spot.ok
@@ -251,7 +232,7 @@ def test_spot_has_a_quota_of_its_own(doctor: Doctor) -> None:
 
 
 def test_what_runs_counts_against_the_quota(doctor: Doctor) -> None:
-    doctor.tell("quotas", region="us-east-1", code=G_QUOTA, value=8)
+    doctor.remote.post("quotas", region="us-east-1", code=G_QUOTA, value=8)
     ec2 = doctor.account.client_of("ec2", "us-east-1")
     image = ec2.describe_images(Owners=["099720109477"])["Images"][0]["ImageId"]
     asked = {"ImageId": image, "MinCount": 1, "MaxCount": 1}
@@ -271,7 +252,7 @@ def test_training_jobs_have_a_quota_a_type_in_instances(doctor: Doctor) -> None:
     assert found.detail.startswith("ml.p4d.24xlarge for training job usage (L-")
     assert found.detail.endswith("in us-east-1: 4 instances, 1 wanted")
     name = "ml.p4d.24xlarge for spot training job usage"
-    doctor.tell("quotas", region="us-east-1", code=name, value=0)
+    doctor.remote.post("quotas", region="us-east-1", code=name, value=0)
     (found,) = doctor.find("quota", spot=True, **asked)
     assert not found.ok
     assert found.fix.startswith(f"Raise {name}: aws service-quotas request-service-quota-increase")

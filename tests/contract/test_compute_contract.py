@@ -147,4 +147,4 @@ def test_what_doctor_finds_wrong_comes_with_a_fix(rig: ComputeRig) -> None:
     findings = rig.compute.check()
     assert findings
     assert all(each.subject and each.detail for each in findings)
-    assert all(each.fix for each in findings if not each.ok)
+    assert all(each.fix for each in findings if each.ok is False)

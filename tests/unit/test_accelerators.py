@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from llmcloud.cli import accelerators, app
+from llmcloud.cli import accelerators, app, output
 from llmcloud.core.catalog import Price, write_prices
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
@@ -52,13 +52,34 @@ def test_the_table_is_as_it_was_looked_at(arguments: tuple[str, ...], golden: st
     assert run(*arguments) == (GOLDEN / golden).read_text()
 
 
-def test_no_line_of_the_table_is_wider_than_a_wide_terminal() -> None:
-    assert max(len(line) for line in run().splitlines()) <= 100
+@pytest.mark.parametrize(
+    ("columns", "left_out"), [(90, set()), (80, {"MEMORY"}), (60, {"MEMORY", "VCPUS", "EACH"})]
+)
+@pytest.mark.parametrize("name", ["", "none"])
+def test_the_table_fits_the_terminal(
+    columns: int, left_out: set[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What there is no room for is left out, not broken in the middle."""
+    monkeypatch.setattr(output, "columns", lambda: columns)
+    done = CliRunner().invoke(APP, [name])
+    assert max(map(len, done.output.splitlines())) <= max(columns, 80)
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= max(columns, 65)
+    if not name:
+        assert set(accelerators.HEADS) - set(lines[0].split()) == left_out
+
+
+def test_what_has_no_accelerator_has_no_column_of_it() -> None:
+    assert run("none").split()[:2] == ["TYPE", "VCPUS"]
 
 
 def test_the_date_and_the_source_of_the_prices_are_told_beside_the_table() -> None:
     done = CliRunner().invoke(APP, ["T4"])
     assert "AWS Price List, 20" in done.stderr
+    assert "no price known" not in done.stderr
+    assert "no price known" in CliRunner().invoke(APP, ["Trainium2"]).stderr
+    assert "--json names all" in done.stderr
+    assert "--json" not in CliRunner().invoke(APP, ["T4", "--region", "us-east-1"]).stderr
 
 
 @pytest.mark.parametrize("name", ["A100:8", "a100-80gb", "H", "V100", "trn1", "L4:4"])

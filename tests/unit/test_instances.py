@@ -16,12 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmcloud.cli.instance_options import Options, provider_of
+from llmcloud.cli import instances
+from llmcloud.cli.instance_options import NEVER, Options, provider_of
+from llmcloud.core import registry
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
 from llmcloud.core.instances import Ask, Instance, InstanceState
 from llmcloud.core.provider import Offer
-from llmcloud.core.rent import Landlord
+from llmcloud.core.rent import Landlord, Tenancy
 from llmcloud.providers.aws import instance_request, names, sessions
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.runtime import status
@@ -103,6 +105,16 @@ def test_the_config_file_says_where_unless_an_option_does(
     monkeypatch.delenv("LLMCLOUD_PROVIDER", raising=False)
     (tmp_path / "config.yaml").write_text(config)
     assert provider_of(named, Home(tmp_path, tmp_path / "config.yaml")) == found
+
+
+def test_what_is_about_to_be_spent_fits_a_terminal(tmp_path: Path) -> None:
+    cloud = registry.compute("aws", Home(tmp_path, tmp_path / "config.yaml"))
+    for life in ("8h", NEVER):
+        spec = replace(GPU, spot=False, life=life).spec("a-name-that-is-long", "aws")
+        lines = instances._said(Tenancy.plan(spec, cloud, AT)).splitlines()
+        assert max(map(len, lines)) <= 80
+        assert lines[0].startswith("a-name-that-is-long: ")
+        assert lines[1].startswith("$")
 
 
 def test_the_machine_is_told_when_to_end() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llmcloud.cli import app, output
+from llmcloud.cli import app, output, stay
 from llmcloud.core.errors import UsageError
 
 COMMAND = [sys.executable, "-c", "from llmcloud.cli.app import main; main()"]
@@ -79,3 +80,19 @@ def test_a_bug_of_ours_says_so_and_exits_1(capsys: pytest.CaptureFixture[str]) -
     assert shown.out == ""
     assert "bug in llmcloud" in shown.err
     assert "ZeroDivisionError" in shown.err
+
+
+def test_a_question_is_answered_on_its_own_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "is_interactive", lambda: True)
+    for answer, agreed in (("y\n", True), ("Yes\n", True), ("\n", False), ("", False)):
+        monkeypatch.setattr("sys.stdin", io.StringIO(answer))
+        assert output.confirm("Delete it?", yes=False) is agreed
+        assert capsys.readouterr().err == "Delete it? [y/N] "
+
+
+def test_what_to_type_to_come_back_fits_a_terminal() -> None:
+    """With the longest name that a job may have."""
+    said = stay.how_to_come_back("x" * 40 + "-abcdef")
+    assert max(map(len, said.splitlines())) <= 80

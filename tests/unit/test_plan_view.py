@@ -58,12 +58,15 @@ def test_a_plan_tells_the_memory_as_it_is_sold_and_what_it_can_cost(
     said = capsys.readouterr().out
     assert "1 x m7i.large (2 CPUs, 8 GiB)" in said
     assert "$0.10 an hour, at most $1.01\n" in said
+    assert "10h max_duration, 0 retries\n" in said
 
 
 def test_a_plan_without_a_limit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    loaded, made = planned(tmp_path, "instance_type: m7i.large", "{}")
+    loaded, made = planned(tmp_path, "instance_type: m7i.large", "{retries: 1}")
     view.show(loaded, made, as_json=False, requests=False)
-    assert "an hour, with no end to it: set limits.max_duration\n" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "an hour, with no end to it: set limits.max_duration\n" in said
+    assert "no max_duration, 1 retry\n" in said
 
 
 def test_no_machine_is_in_a_plan_that_could_cost_more_than_the_limit(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.rig import snapshots
 
-from llmcloud.cli import render, summary
+from llmcloud.cli import output, render, summary
 from llmcloud.cli.watch import plain_line
 from llmcloud.core.provider import Machine, MachineState, Offer
 from llmcloud.runtime.heartbeat import Heartbeat, Phase
@@ -146,6 +146,39 @@ def test_columns_stand_straight_with_colour() -> None:
     assert painted.replace("\x1b[36m", "").replace("\x1b[31m", "").replace("\x1b[0m", "") == plain
 
 
+def test_a_table_folds_its_last_column_on_a_narrow_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = [["tiny", "a model that is as small as a model can be"], ["gpt2", "another"]]
+    wide = render.table(rows, ["NAME", "WHAT"]).splitlines()
+    assert wide[1] == "tiny  a model that is as small as a model can be"
+    monkeypatch.setattr(output, "columns", lambda: 30)
+    assert render.table(rows, ["NAME", "WHAT"]).splitlines() == [
+        "NAME  WHAT",
+        "tiny  a model that is as small",
+        "      as a model can be",
+        "gpt2  another",
+    ]
+
+
+def test_a_table_leaves_out_what_is_missed_least_until_it_fits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = ["x" * 47, "\x1b[36m● running\x1b[0m", "aws", "7/9", "2.5", "2h 25m", "2h 15m", "0"]
+    monkeypatch.setattr(output, "columns", lambda: 80)
+    heads = render.table([row], summary.HEADS, summary.LESS).splitlines()[0].split()
+    assert heads == ["JOB", "STATE", "STEP", "AGE"]
+
+
+def test_what_a_job_says_is_folded_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands are not: they are to be copied."""
+    monkeypatch.setattr(output, "columns", lambda: 40)
+    lines = text(snapshots.failed()).splitlines()
+    at = lines.index("error   Node 1 failed: its command")
+    assert lines[at + 1] == "        exited with 3. It was: python"
+    assert "next    llmcloud logs gpt2-k3m9pa --tail 50" in lines
+
+
 def test_a_row_of_the_list_has_a_cell_under_each_head() -> None:
     row = summary.list_row(snapshots.running().view.status, "running", LATEST, AT_S)
     assert dict(zip(summary.HEADS, row, strict=True)) == {
@@ -163,14 +196,14 @@ def test_a_row_of_the_list_has_a_cell_under_each_head() -> None:
 def test_columns_of_a_list_that_nothing_stands_in_are_left_out() -> None:
     row = summary.list_row(snapshots.running().view.status, "running", {}, AT_S)
     other = summary.list_row(snapshots.running().view.status, "running", {"loss": 2.5}, AT_S)
-    assert summary.list_table([row]).splitlines()[0].split() == [
+    assert render.table([row], summary.HEADS).splitlines()[0].split() == [
         "JOB",
         "STATE",
         "PROVIDER",
         "AGE",
         "DURATION",
     ]
-    assert "LOSS" in summary.list_table([row, other])
+    assert "LOSS" in render.table([row, other], summary.HEADS)
 
 
 def test_the_pause_before_a_resume_is_not_told_as_time_that_a_job_ran() -> None:
@@ -219,3 +252,11 @@ def test_a_cost_is_so_far_while_more_may_come(price: float, state: State, said: 
     now = replace(seen.view.status, state=state)
     there = replace(seen, view=replace(seen.view, status=now, price_usd_per_hour=price))
     assert said in text(there).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("amount", "said"),
+    [(0.0, "$0.00"), (0.0049, "<$0.01"), (0.006, "$0.01"), (221.218, "$221.22")],
+)
+def test_what_costs_less_than_a_cent_is_not_called_free(amount: float, said: str) -> None:
+    assert render.usd(amount) == said
