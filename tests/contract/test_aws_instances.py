@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,10 +22,9 @@ from llmcloud.runtime import status
 from llmcloud.runtime.errors import InvalidRequest, NoCapacity, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.rig.emulators.catalog import Emulators
+    from tests.rig.aws.remote import Remote
 
     from llmcloud.core.instances import Instances
 
@@ -35,26 +33,7 @@ USER = "submitter"
 
 
 @pytest.fixture
-def tell(
-    emulators: Emulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., Any]]:
-    """Give what changes the cloud, which is a new account."""
-    emulator = emulators.get("aws")
-    for name, value in {**emulator.environ, "LLMCLOUD_HOME": str(tmp_path)}.items():
-        monkeypatch.setenv(name, value)
-
-    def told(call: str, **said: object) -> Any:
-        request = urllib.request.Request(f"{emulator.url}/_rig/{call}", json.dumps(said).encode())
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
-
-    told("reset")
-    yield told
-    told("reset")
-
-
-@pytest.fixture
-def machines(tell: Callable[..., Any]) -> Instances:
+def machines(remote: Remote) -> Instances:
     return instances.make()
 
 
@@ -97,7 +76,7 @@ def deny(*actions: str) -> None:
 
 
 def test_nothing_is_open_and_all_is_as_it_should_be(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
     made = landlord(machines).create(tenancy(tmp_path))
     ec2, iam = Account().client_of("ec2", made.region), Account().client_of("iam")
@@ -126,18 +105,18 @@ def test_nothing_is_open_and_all_is_as_it_should_be(
 
 
 def test_without_capacity_the_next_region_is_tried_and_nothing_stays_in_the_first(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
-    tell("shortages", code="InsufficientInstanceCapacity", region=REGIONS[0])
+    remote.post("shortages", code="InsufficientInstanceCapacity", region=REGIONS[0])
     made = landlord(machines).create(tenancy(tmp_path))
     assert made.region == REGIONS[1]
     assert left(REGIONS[0]) == []
 
 
 def test_a_zone_without_capacity_is_followed_by_the_next(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
-    tell("shortages", code="InsufficientInstanceCapacity", zone="us-east-1a")
+    remote.post("shortages", code="InsufficientInstanceCapacity", zone="us-east-1a")
     assert landlord(machines).create(tenancy(tmp_path)).zone == "us-east-1b"
 
 
@@ -149,9 +128,9 @@ def test_a_zone_without_capacity_is_followed_by_the_next(
     ],
 )
 def test_where_there_is_none_nothing_is_left(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path, code: str, said: str
+    remote: Remote, machines: Instances, tmp_path: Path, code: str, said: str
 ) -> None:
-    tell("shortages", code=code)
+    remote.post("shortages", code=code)
     with pytest.raises((NoCapacity, InvalidRequest), match=said):
         landlord(machines).create(tenancy(tmp_path))
     assert [left(region) for region in REGIONS] == [[], []]
@@ -159,14 +138,14 @@ def test_where_there_is_none_nothing_is_left(
 
 
 def test_a_new_role_that_ec2_does_not_know_yet_is_waited_for(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
-    tell("knobs", profile_refusals=3)
+    remote.post("knobs", profile_refusals=3)
     assert landlord(machines).create(tenancy(tmp_path)).region == REGIONS[0]
 
 
 def test_a_spot_machine_is_asked_for_once(
-    tell: Callable[..., Any],
+    remote: Remote,
     machines: Instances,
     tmp_path: Path,
 ) -> None:
@@ -181,33 +160,33 @@ def test_a_spot_machine_is_asked_for_once(
 
 
 def test_who_may_make_no_role_is_told_what_to_have_run(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
     """And once that was run, it is used."""
     deny("iam:CreateRole")
-    tell("knobs", enforces_iam=True)
+    remote.post("knobs", enforces_iam=True)
     with pytest.raises(PermissionDenied) as raised:
         landlord(machines).create(tenancy(tmp_path))
     assert f"create-role --role-name {instance_role.SHARED}" in raised.value.fix
     assert json.dumps(instance_role.policy()) in raised.value.fix
-    tell("knobs", enforces_iam=False)
+    remote.post("knobs", enforces_iam=False)
     iam = Account().client_of("iam")
     name = instance_role.SHARED
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(instance_role.TRUST))
     iam.create_instance_profile(InstanceProfileName=name)
     iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
-    tell("knobs", enforces_iam=True)
+    remote.post("knobs", enforces_iam=True)
     assert landlord(instances.make()).create(tenancy(tmp_path)).name == "box"
 
 
 def test_the_printed_policy_is_all_that_is_needed(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
     document = json.dumps(Aws(Home.from_env({"LLMCLOUD_HOME": str(tmp_path)})).policy())
     Account().client_of("iam").put_user_policy(
         UserName=USER, PolicyName="all", PolicyDocument=document
     )
-    tell("knobs", enforces_iam=True)
+    remote.post("knobs", enforces_iam=True)
     at = landlord(machines)
     ready = at.await_ready(at.create(tenancy(tmp_path)))
     assert machines.is_reachable(ready)
@@ -216,7 +195,7 @@ def test_the_printed_policy_is_all_that_is_needed(
 
 
 def test_a_machine_whose_agent_does_not_report_is_not_reached(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    remote: Remote, machines: Instances, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And the error says when it will be."""
     plugin = tmp_path / sessions.PLUGIN
@@ -234,10 +213,10 @@ def test_a_machine_whose_agent_does_not_report_is_not_reached(
 
 
 def test_a_region_that_may_not_be_looked_at_hides_no_other(
-    tell: Callable[..., Any], machines: Instances, tmp_path: Path
+    remote: Remote, machines: Instances, tmp_path: Path
 ) -> None:
     made = landlord(machines).create(tenancy(tmp_path))
-    tell("faults", operation="DescribeInstances", code="UnauthorizedOperation", times=1)
+    remote.post("faults", operation="DescribeInstances", code="UnauthorizedOperation", times=1)
     seen = machines.look()
     assert len(seen.failures) == 1
     assert isinstance(seen.failures[0], PermissionDenied)
@@ -245,7 +224,7 @@ def test_a_region_that_may_not_be_looked_at_hides_no_other(
 
 
 def test_jobs_machines_are_listed_only_when_asked_for(
-    tell: Callable[..., Any],
+    remote: Remote,
     machines: Instances,
 ) -> None:
     ec2 = Account().client_of("ec2", REGIONS[0])
@@ -265,7 +244,7 @@ def test_jobs_machines_are_listed_only_when_asked_for(
     assert "a-222222" in shown.stdout
 
 
-def test_nothing_is_spent_unasked(tell: Callable[..., Any], machines: Instances) -> None:
+def test_nothing_is_spent_unasked(remote: Remote, machines: Instances) -> None:
     """Without a terminal and without --yes, the question is an error."""
     words = ["instances", "create", "box", "--type", "m7i.large", "--region", REGIONS[0]]
     done = CliRunner().invoke(app, words)

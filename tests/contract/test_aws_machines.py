@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from tests.rig.aws.account import ACCOUNT
-from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
 from tests.rig.waits import eventually
 
@@ -20,24 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.rig.emulators.catalog import Emulators
+    from tests.rig.aws.remote import Remote
 
     from llmcloud.core.job import Job
 
 REGION = "us-east-1"
 LABELLED = "labels: {team: nlp}\nlimits: {max_duration: 1h}\n"
-
-
-@pytest.fixture
-def remote(emulators: Emulators, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    cloud = emulators.get("aws")
-    for name, value in cloud.environ.items():
-        monkeypatch.setenv(name, value)
-    remote = Remote(cloud.url)
-    remote.post("reset")
-    remote.delete("requests")
-    yield remote
-    remote.post("reset")
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rig.aws.access import SUBMITTER
 from typer.testing import CliRunner, Result
 
 from llmcloud.cli.app import app
@@ -18,30 +16,9 @@ from llmcloud.providers.aws.credentials import Account
 from llmcloud.runtime.errors import PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.rig.emulators.catalog import Emulators
-
-
-@pytest.fixture
-def tell(
-    emulators: Emulators, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Callable[..., Any]]:
-    """Give what changes the cloud, of whom the user may do everything at first."""
-    emulator = emulators.get("aws")
-    keys = {"AWS_ACCESS_KEY_ID": SUBMITTER[0], "AWS_SECRET_ACCESS_KEY": SUBMITTER[1]}
-    for name, value in {**emulator.environ, **keys, "LLMCLOUD_HOME": str(tmp_path)}.items():
-        monkeypatch.setenv(name, value)
-
-    def post(call: str, **said: object) -> Any:
-        request = urllib.request.Request(f"{emulator.url}/_rig/{call}", json.dumps(said).encode())
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
-
-    post("reset")
-    yield post
-    post("reset")
+    from tests.rig.aws.remote import Remote
 
 
 @pytest.fixture
@@ -62,8 +39,8 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["accelerators", *arguments])
 
 
-def test_prices_are_those_of_today(tell: Callable[..., Any], home: Home) -> None:
-    tell("spot-prices", region="us-east-2", instance_type="g6.xlarge", usd_per_hour=0.0625)
+def test_prices_are_those_of_today(remote: Remote, home: Home) -> None:
+    remote.post("spot-prices", region="us-east-2", instance_type="g6.xlarge", usd_per_hour=0.0625)
     told: list[tuple[int, int]] = []
     done = refresh.refresh(home, lambda *each: told.append(each))
     assert [each for each, _ in told] == list(range(told[0][1] + 1))
@@ -79,8 +56,8 @@ def test_prices_are_those_of_today(tell: Callable[..., Any], home: Home) -> None
     assert done.skipped == ()
 
 
-def test_the_command_lists_what_it_has_learned(tell: Callable[..., Any]) -> None:
-    tell("spot-prices", region="us-east-2", instance_type="g6.xlarge", usd_per_hour=0.0625)
+def test_the_command_lists_what_it_has_learned(remote: Remote) -> None:
+    remote.post("spot-prices", region="us-east-2", instance_type="g6.xlarge", usd_per_hour=0.0625)
     done = command("L4:1", "--refresh", "--region", "us-east-2")
     assert done.exit_code == 0, done.output
     assert "prices on demand" in done.stderr
@@ -90,28 +67,24 @@ def test_the_command_lists_what_it_has_learned(tell: Callable[..., Any]) -> None
     assert command("L4:1", "--region", "us-east-2").stdout == done.stdout
 
 
-def test_with_json_there_is_one_document(tell: Callable[..., Any]) -> None:
+def test_with_json_there_is_one_document(remote: Remote) -> None:
     done = command("L4:1", "--refresh", "--json")
     assert done.exit_code == 0
     assert isinstance(json.loads(done.stdout), list)
 
 
-def test_a_region_that_may_not_be_looked_at_is_left_out(
-    tell: Callable[..., Any], home: Home
-) -> None:
+def test_a_region_that_may_not_be_looked_at_is_left_out(remote: Remote, home: Home) -> None:
     elsewhere = {"StringEquals": {"aws:RequestedRegion": "us-east-2"}}
     put_policy({"Effect": "Deny", "Action": "ec2:*", "Resource": "*", "Condition": elsewhere})
-    tell("knobs", enforces_iam=True)
+    remote.post("knobs", enforces_iam=True)
     done = refresh.refresh(home, lambda *_: None)
     assert [each.partition(":")[0] for each in done.skipped] == ["us-east-2"]
     assert done.spot_prices > 0
 
 
-def test_without_permission_the_prices_stay_as_they_were(
-    tell: Callable[..., Any], home: Home
-) -> None:
+def test_without_permission_the_prices_stay_as_they_were(remote: Remote, home: Home) -> None:
     put_policy({"Effect": "Deny", "Action": "pricing:*", "Resource": "*"})
-    tell("knobs", enforces_iam=True)
+    remote.post("knobs", enforces_iam=True)
     with pytest.raises(PermissionDenied, match="does not permit") as denied:
         refresh.refresh(home, lambda *_: None)
     assert "pricing:GetProducts" in denied.value.fix
@@ -119,7 +92,7 @@ def test_without_permission_the_prices_stay_as_they_were(
 
 
 def test_a_price_list_without_prices_changes_nothing(
-    tell: Callable[..., Any], home: Home, monkeypatch: pytest.MonkeyPatch
+    remote: Remote, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(refresh.FILTERS, "operatingSystem", "Plan 9")
     with pytest.raises(Unavailable):

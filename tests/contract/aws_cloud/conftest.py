@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 from tests.rig.aws.account import SUBMITTER
-from tests.rig.aws.remote import Remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.rig.aws.remote import Remote
     from tests.rig.emulators.catalog import Emulator, Emulators
 
 REGION = "us-east-1"
@@ -31,18 +31,6 @@ class ClientOf(Protocol):
 @pytest.fixture
 def cloud(emulators: Emulators) -> Emulator:
     return emulators.get("aws")
-
-
-@pytest.fixture
-def remote(cloud: Emulator) -> Iterator[Remote]:
-    """Give the control calls of an account that is new; at the end nothing unserved was asked."""
-    remote = Remote(cloud.url)
-    remote.post("reset")
-    remote.delete("requests")
-    yield remote
-    problems = remote.get("problems")
-    remote.post("reset")
-    assert not problems
 
 
 @pytest.fixture(scope="session")
