@@ -85,11 +85,15 @@ class Aws(Compute):
             if group.machine.image and spec.service != MANAGED:
                 why = machine_images.refusal(group.machine.image)
                 asked.append((f"{group.path}.image", bool(why), why or ""))
-        return [
+        found = [
             Problem(key, f"the provider aws can't honour this: {why}", hint=f"--set {key}=null")
             for key, is_asked, why in asked
             if is_asked
-        ] + (self._training.refusals(spec) if spec.service == MANAGED else [])
+        ]
+        if len({group.machine.image for group in spec.machine_groups()}) > 1:
+            why = "the provider aws can't honour this: all machines of a job have one image"
+            found.append(Problem("roles", why, hint="Name the same in each"))
+        return found + (self._training.refusals(spec) if spec.service == MANAGED else [])
 
     def offers(self, spec: JobSpec) -> list[Offer]:
         found = offers.offers(spec)

@@ -211,9 +211,6 @@ def _refused(spec: JobSpec) -> Iterator[tuple[str, str, str]]:
     for group in spec.machine_groups():
         if group.machine.image and (why := training_images.refusal(group.machine.image)):
             yield f"{group.path}.image", why, f"--set {group.path}.image=null"
-    images = {group.machine.image for group in spec.machine_groups()}
-    if len(images) > 1:
-        yield "roles", "all roles of a training job run in one image", "Name the same in each"
     if len(spec.data) >= CHANNELS:
         why = f"it has {CHANNELS - 1} channels for data, the job names {len(spec.data)}"
         yield "data", why, "Bring several together with llmcloud data push"

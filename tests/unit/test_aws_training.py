@@ -149,12 +149,6 @@ def test_half_a_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"env": {"LONG": "x" * 513}}, "env.LONG"),
         ({"labels": {f"l{n}": "" for n in range(43)}}, "labels"),
         ({"data": [{"source": "s3://bucket/x", "target": f"t{n}"} for n in range(20)]}, "data"),
-        (
-            {
-                "roles": {"chief": {"cpus": "2+", "image": "pytorch"}, "worker": {"cpus": "2+"}},
-            },
-            "roles",
-        ),
     ],
 )
 def test_what_a_training_job_cant_have_is_refused_by_name(fields: dict[str, Any], key: str) -> None:
