@@ -192,9 +192,10 @@ def insist(
         try:
             return ask()
         except (Throttled, Unavailable) as failure:
-            if clock() > deadline:
+            pause_s = max(poll_s, failure.asked_wait_s)
+            if clock() + pause_s > deadline:
                 raise
-            wait(max(poll_s, failure.asked_wait_s))
+            wait(pause_s)
 
 
 def _came(machines: list[Machine]) -> bool:

@@ -18,6 +18,7 @@ from llmcloud.runtime.errors import (
     NoCapacity,
     PermissionDenied,
     QuotaExceeded,
+    Throttled,
     Unavailable,
 )
 from llmcloud.runtime.status import State, Status
@@ -164,6 +165,17 @@ def test_what_is_never_answered_is_given_up(store: FileStore) -> None:
     cloud = Cloud({"east-a": [Unavailable("No answer.")] * 500})
     with pytest.raises(Unavailable):
         launcher(store, cloud).run()
+
+
+def test_who_asks_to_wait_for_a_day_is_not_waited_for(store: FileStore) -> None:
+    refusal = Throttled("Too much.")
+    refusal.asked_wait_s = 86_400.0
+    made = launcher(store, Cloud({"east-a": [refusal]}))
+    waited: list[float] = []
+    made.wait = waited.append
+    with pytest.raises(Throttled):
+        made.run()
+    assert sum(waited) < 600
 
 
 def test_machines_that_come_by_themselves_are_waited_for(store: FileStore) -> None:
