@@ -198,6 +198,26 @@ def test_a_role_that_was_assumed_is_asked_about_with_its_path(
     assert found.detail == "IAM would allow Trainer all that jobs do"
 
 
+def test_who_comes_with_a_token_in_a_file_needs_no_key(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As CI does, by web identity; what moves files gets the session as well."""
+    document = {"Version": "2012-10-17", "Statement": []}
+    arn = doctor.account.client_of("iam").create_role(
+        RoleName="ci", AssumeRolePolicyDocument=json.dumps(document)
+    )["Role"]["Arn"]
+    (tmp_path / "token").write_text("of.the.runner")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ROLE_ARN", arn)
+    monkeypatch.setenv("AWS_ROLE_SESSION_NAME", "run-7")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))
+    doctor.aws = compute.Aws(doctor.aws._home)
+    (found,) = doctor.find("identity")
+    assert found.detail == f"arn:aws:sts::{ACCOUNT}:assumed-role/ci/run-7"
+    assert doctor.account.provider()()["token"]
+
+
 def test_the_root_user_cannot_be_simulated(doctor: Doctor) -> None:
     for arn in (f"arn:aws:iam::{ACCOUNT}:root", f"arn:aws:sts::{ACCOUNT}:federated-user/a"):
         assert Principal.of(Caller(ACCOUNT, arn), doctor.account) is None

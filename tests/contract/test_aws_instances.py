@@ -144,6 +144,20 @@ def test_a_new_role_that_ec2_does_not_know_yet_is_waited_for(
     assert landlord(machines).create(tenancy(tmp_path)).region == REGIONS[0]
 
 
+def test_a_machine_that_is_not_seen_yet_is_not_made_twice(
+    remote: Remote, machines: Instances, tmp_path: Path
+) -> None:
+    """The answer was lost, and EC2 does not describe it yet: that it is one, the token says."""
+    remote.post("knobs", unseen_looks=5)
+    remote.post("faults", operation="RunInstances", code="InvalidParameterValue", after=True)
+    made = landlord(machines).create(tenancy(tmp_path))
+    asked = [each for each in remote.get("requests") if each["operation"] == "RunInstances"]
+    assert [each["status"] for each in asked] == [400, 200]
+    remote.post("look", times=5)
+    found = Account().client_of("ec2", made.region).describe_instances()["Reservations"]
+    assert [one["InstanceId"] for each in found for one in each["Instances"]] == [made.id]
+
+
 def test_a_spot_machine_is_asked_for_once(
     remote: Remote,
     machines: Instances,

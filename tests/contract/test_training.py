@@ -17,7 +17,7 @@ from llmcloud.core.job import Job
 from llmcloud.core.provider import Launch, MachineState, Offer
 from llmcloud.core.spec.models import JobSpec
 from llmcloud.core.spec.task import task_of
-from llmcloud.providers.aws import roles, training_request
+from llmcloud.providers.aws import leftovers, roles, training_request
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.training import Training
@@ -42,8 +42,9 @@ class Rig:
         self.bucket = f"jobs-{time.time_ns()}"
         self.s3.create_bucket(Bucket=self.bucket)
         self.s3.put_object(Bucket=self.bucket, Key=f"code/{RUNTIME}.pyz", Body=b"zip")
-        account = Account()
-        self.training = Training(account, Identity(account), leave_s=0)
+        self.account = Account()
+        self.identity = Identity(self.account)
+        self.training = Training(self.account, self.identity, leave_s=0)
 
     def launch(self, *data: DataSource, number: int = 1, **fields: Any) -> tuple[Launch, JobSpec]:
         made = {"name": "gpt", "run": "train", "service": "managed", "provider": ["aws"]}
@@ -196,6 +197,9 @@ def test_what_still_runs_is_found_by_its_tags(rig: Rig, container: Callable[[str
     names = {f"{REGION}/llmcloud-gpt-abcdef-{number}" for number in (1, 2)}
     assert {leftover.id for leftover, _ in found} == names
     assert {tags["llmcloud:store"] for _, tags in found} == {first.job.store}
+    seen = leftovers.look(rig.account, rig.identity)
+    old = leftovers.left(seen, frozenset(), frozenset({first.job.store}))
+    assert names <= {each.id for each in old}
     assert [rig.training.end(leftover) for leftover, _ in found] == [False, False]
     for launch in (first, second):
         rig.until(launch, MachineState.GONE)
