@@ -10,9 +10,9 @@ from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
 
 from llmcloud.core.provider import Launch, MachineState
-from llmcloud.providers.aws import instance_leftovers, instance_role, names, roles
+from llmcloud.providers.aws import identity, instance_leftovers, instance_role, names, roles
 from llmcloud.providers.aws.credentials import Account
-from llmcloud.providers.aws.roles import Roles
+from llmcloud.providers.aws.roles import Role, Roles
 from llmcloud.runtime.errors import InvalidRequest, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
@@ -106,6 +106,25 @@ def test_a_security_group_that_is_not_seen_yet_is_looked_for_again(
     with pytest.raises(Unavailable, match="not seen yet"):
         rig.launch(job)
     rig.launch(job)
+
+
+def test_who_may_make_no_roles_need_delete_none(rig: ComputeRig, remote: Remote) -> None:
+    """Else no job of theirs would ever be tidied up, nor resumed."""
+    trust, policy = identity.trust(), instance_role.policy()
+    for name in ("RemoveRoleFromInstanceProfile", "CreateRole"):
+        remote.post("faults", service="iam", operation=name, code="AccessDenied", times=0)
+    job = rig.staged("run: x\n")
+    with pytest.raises(PermissionDenied):
+        rig.compute.delete(rig.place(job))
+    remote.delete("faults")
+    shared = Role(identity.SHARED_ROLE, "For all", trust, identity.POLICY, policy, {})
+    Roles(Account()).make_with_profile(shared)
+    for name in ("RemoveRoleFromInstanceProfile", "CreateRole"):
+        remote.post("faults", service="iam", operation=name, code="AccessDenied", times=0)
+    rig.launch(job)
+    rig.delete(job)
+    remote.delete("faults")
+    assert Roles(Account()).is_there(identity.SHARED_ROLE)
 
 
 class TestARegionThatIsClosed:
