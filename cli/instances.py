@@ -197,7 +197,7 @@ def _said(tenancy: Tenancy) -> str:
     return (
         f"{tenancy.spec.name}: {offer.instance_type} ({what}{kind}{offer.vcpus} CPUs, "
         f"{render.memory(offer.memory_bytes)}) in {offer.region}\n"
-        f"${offer.price_usd_per_hour:.3f} an hour {until}; disk and traffic not counted."
+        f"{render.an_hour(offer, 1, digits=3)} {until}; disk and traffic not counted."
     )
 
 
@@ -207,8 +207,10 @@ def _show_plan(landlord: Landlord, tenancy: Tenancy, *, as_json: bool) -> None:
         output.emit(tenancy.to_document(requests))
         return
     print(_said(tenancy))  # noqa: T201
+    from llmcloud.cli.render import an_hour
+
     for offer in tenancy.offers[1:4]:
-        price = f"${offer.price_usd_per_hour:.3f} an hour"
+        price = an_hour(offer, 1, digits=3)
         print(f"else {offer.instance_type} in {offer.region}, {price}")  # noqa: T201
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmcloud.core.plan import Plan
     from llmcloud.core.spec.load import LoadedSpec
 
+MANAGED = "managed"
 SHOWN = 3  # offers to fall back on; --json has all
 INDENT = 9
 NEXT_LINE = "\n" + " " * INDENT
@@ -55,8 +56,7 @@ def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> No
         "where": f"{offer.provider}, {offer.service}, {where}",
         "nodes": f"{made.nodes} x {offer.instance_type} ({offer.vcpus} CPUs, "
         f"{memory}{_accelerators(offer.accelerators, offer.accelerator)})",
-        "price": f"${made.price_usd_per_hour:.2f} an hour{' for spot' if offer.spot else ''}, "
-        f"{_cost(made.max_cost_usd)}",
+        "price": _price(made),
         "limits": f"{limits.max_duration or 'no'} max_duration, {retries}",
         "else": alternatives(made),
         "not on": render.fold("; ".join(made.passed_over), INDENT),
@@ -68,11 +68,24 @@ def show(loaded: LoadedSpec, made: Plan, *, as_json: bool, requests: bool) -> No
         print(json.dumps(document["requests"], indent=2))  # noqa: T201
 
 
+def _price(made: Plan) -> str:
+    """Say what all nodes cost an hour, and the most that they can come to."""
+    from llmcloud.cli.render import an_hour
+
+    market = " for spot" if made.offer.spot else ""
+    said = f"{an_hour(made.offer, made.nodes)}{market}, {_cost(made.max_cost_usd)}"
+    if made.offer.service == MANAGED:
+        said += f"{NEXT_LINE}as machines of your own; the training service takes more"
+    return said
+
+
 def alternatives(made: Plan) -> str:
     """Return the first offers to fall back on, each with its price for all nodes."""
+    from llmcloud.cli.render import an_hour
+
     shown = [
         f"{each.instance_type} in {each.region} ({'spot' if each.spot else 'on demand'}, "
-        f"${each.price_usd_per_hour * made.nodes:.2f} an hour)"
+        f"{an_hour(each, made.nodes)})"
         for each in made.alternatives[:SHOWN]
     ]
     others = [each.price_usd_per_hour for each in made.alternatives[SHOWN:]]

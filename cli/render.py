@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from llmcloud.cli.session import OpenJob
     from llmcloud.core.job import View
-    from llmcloud.core.provider import Machine
+    from llmcloud.core.provider import Machine, Offer
     from llmcloud.runtime.status import Status
 
 # What a state looks like: a sign that is also told without colour, and a colour.
@@ -197,6 +197,13 @@ def size(size_bytes: float) -> str:
 def memory(size_bytes: int) -> str:
     """Return how much memory a machine has, in the powers of 1024 that it is sold by."""
     return f"{size_bytes / 2**30:.4g} GiB"
+
+
+def an_hour(offer: Offer, nodes: int, digits: int = 2) -> str:
+    """Say a price; of spot machines whose price is not known, it is the most that they take."""
+    price = offer.price_usd_per_hour
+    is_known = not offer.spot or price < (offer.most_usd_per_hour or 0.0)
+    return f"{'' if is_known else 'up to '}${price * nodes:.{digits}f} an hour"
 
 
 def usd(amount: float) -> str:

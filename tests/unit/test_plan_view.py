@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,11 @@ def offer(region: str, price: float, **changed: Any) -> Offer:
     ("others", "said"),
     [
         ([], ""),
-        ([offer("a", 0.25, spot=True)], "g6.xlarge in a (spot, $0.50 an hour)"),
+        ([offer("a", 0.25, spot=True)], "g6.xlarge in a (spot, up to $0.50 an hour)"),
+        (
+            [offer("a", 0.25, spot=True, most_usd_per_hour=0.6)],
+            "g6.xlarge in a (spot, $0.50 an hour)",
+        ),
         (
             [offer("a", 1.0), offer("b", 2.0), offer("c", 3.0)],
             ("\n" + " " * 9).join(
@@ -59,6 +64,20 @@ def test_a_plan_tells_the_memory_as_it_is_sold_and_what_it_can_cost(
     assert "1 x m7i.large (2 CPUs, 8 GiB)" in said
     assert "$0.10 an hour, at most $1.01\n" in said
     assert "10h max_duration, 0 retries\n" in said
+
+
+def test_a_price_that_is_not_known_is_not_told_as_if_it_were(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --refresh there is none of spot machines, and none of a training service's ever."""
+    loaded, made = planned(tmp_path, "instance_type: m7i.large, spot: true", "{max_duration: 10h}")
+    view.show(loaded, made, as_json=False, requests=False)
+    assert "up to $0.10 an hour for spot, at most $1.01\n" in capsys.readouterr().out
+    of_a_service = replace(made, offer=replace(made.offer, spot=False, service="managed"))
+    view.show(loaded, of_a_service, as_json=False, requests=False)
+    lines = capsys.readouterr().out.splitlines()
+    at = lines.index("price    $0.10 an hour, at most $1.01")
+    assert lines[at + 1] == "         as machines of your own; the training service takes more"
 
 
 def test_a_plan_without_a_limit_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
