@@ -13,7 +13,7 @@ from tests.rig.waits import eventually
 
 from llmcloud.core import job as jobs
 from llmcloud.core import plan as plans
-from llmcloud.core import submit
+from llmcloud.core import registry, submit
 from llmcloud.core.home import Home
 from llmcloud.core.provider import Launch, Machine, MachineState
 from llmcloud.core.spec.load import load
@@ -91,6 +91,16 @@ class Provider:
         yield rig
         for job_id in jobs.ids(rig.store):
             rig.delete(jobs.read(rig.store, job_id))
+        if rig.store.url.startswith("s3://"):
+            _end_bucket(rig)
+
+
+def _end_bucket(rig: ComputeRig) -> None:
+    """Leave nothing in the account, which may be somebody's."""
+    scheme, _, name = rig.store.url.partition("://")
+    buckets = registry.buckets(scheme)
+    buckets.empty(name)
+    buckets.delete(name)
 
 
 class _NotLaunched:
