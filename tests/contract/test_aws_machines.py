@@ -263,6 +263,14 @@ def test_what_there_is_none_of_may_be_elsewhere(
         ask(rig, rig.staged())
 
 
+def test_what_a_job_has_in_another_region_is_found(rig: ComputeRig) -> None:
+    rig.more = "region: us-west-2\n"
+    launched(rig, "")
+    found = rig.compute.leftovers(frozenset(), frozenset({rig.store.url}))
+    kinds = {each.kind for each in found if each.id.startswith("us-west-2/")}
+    assert kinds == {"machine", "security group"}
+
+
 class TestTheEndOfAGroup:
     """What brings spot machines back must not do so for ever, whatever becomes of its nodes."""
 
