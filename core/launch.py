@@ -162,7 +162,8 @@ class Launcher:
             if not insist(lambda: self.compute.launch(launch), self.clock, self.wait, POLL_S):
                 self._await_machines(launch)
         except (NoCapacity, QuotaExceeded):
-            self.compute.withdraw(launch.place)
+            # Else it might bring machines after all, that no node would need.
+            insist(lambda: self.compute.withdraw(launch.place), self.clock, self.wait, POLL_S)
             raise
 
     def _await_machines(self, launch: Launch) -> None:

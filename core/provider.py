@@ -214,7 +214,10 @@ class Compute(ABC):
         return iter(())
 
     def withdraw(self, place: Place) -> None:  # noqa: B027
-        """Take back a request for machines that have not come, before another one is made."""
+        """Take back a request for machines that have not come, before another one is made.
+
+        Raises Unavailable while some might come yet.
+        """
 
     @abstractmethod
     def delete(self, place: Place) -> bool:

@@ -92,6 +92,17 @@ class Groups:
                     self._ec2.delete_launch_template(LaunchTemplateId=each["LaunchTemplateId"])
         return True
 
+    def withdraw(self, job: str) -> None:
+        """Delete a job's group; Unavailable while it would go on, and bring machines after all."""
+        if self.delete(job):
+            return
+        name = names.of_job(job)
+        with translated(f"{self._region}, {name}"):
+            found = self._find(name)
+        if found is not None and "Status" not in found:
+            where = f"{self._region}, {name}"
+            raise Unavailable("The group can't be deleted yet: it is at work.", where=where)
+
     def _find(self, name: str) -> dict[str, Any] | None:
         found = self._scaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])
         groups: list[dict[str, Any]] = found["AutoScalingGroups"]

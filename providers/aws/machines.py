@@ -189,7 +189,7 @@ class Machines:
 
     def withdraw(self, place: Place) -> None:
         """Take back a request for machines that have not come."""
-        Groups(self._account, place.region or "").delete(place.job)
+        Groups(self._account, place.region or "").withdraw(place.job)
 
     def delete(self, place: Place) -> bool:
         """End a job's machines, then what they used; True once all of it is gone."""

@@ -194,6 +194,21 @@ class TestAGroup:
         with pytest.raises(Unavailable):
             ask(rig, job)
 
+    def test_that_is_at_work_is_not_withdrawn_before_it_is_deleted(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        ask(rig, job := rig.staged(SPOT))
+        remote.post(
+            "faults",
+            service="autoscaling",
+            operation="DeleteAutoScalingGroup",
+            code="ScalingActivityInProgress",
+            status=400,
+        )
+        with pytest.raises(Unavailable, match="at work"):
+            rig.compute.withdraw(rig.place(job))
+        rig.compute.withdraw(rig.place(job))
+
     def test_that_can_make_nothing_says_why(self, rig: ComputeRig, remote: Remote) -> None:
         """Be it a reason that passes, or one that somebody has to do something about."""
         remote.post("shortages", code="InvalidKMSKey.InvalidState")

@@ -47,6 +47,7 @@ class Cloud:
     asked: list[tuple[str, int]] = field(default_factory=list)
     withdrawn: list[Place] = field(default_factory=list)
     deleted: list[Place] = field(default_factory=list)
+    busy: int = 0
     tidies_up = False
 
     def zones(self, _: Job, offer: Offer) -> list[str | None]:
@@ -68,6 +69,8 @@ class Cloud:
 
     def withdraw(self, place: Place) -> None:
         self.withdrawn.append(place)
+        if len(self.withdrawn) <= self.busy:
+            raise Unavailable("It is at work.")
 
     def delete(self, place: Place) -> bool:
         self.deleted.append(place)
@@ -191,6 +194,16 @@ def test_machines_that_do_not_come_are_withdrawn_before_the_next_are_asked_for(
     launcher(store, cloud).run()
     assert cloud.asked == [("east-a", 1), ("east-b", 1)]
     assert [place.launch for place in cloud.withdrawn] == [1]
+
+
+def test_what_can_not_be_withdrawn_yet_is_withdrawn_before_the_next_are_asked_for(
+    store: FileStore,
+) -> None:
+    """Else both might come, and one of them wait for ever, for nothing."""
+    cloud = Cloud({"east-a": [NoCapacity("No spot.")]}, busy=2)
+    launcher(store, cloud).run()
+    assert cloud.asked == [("east-a", 1), ("east-b", 1)]
+    assert len(cloud.withdrawn) == 3
 
 
 def test_what_the_provider_says_of_machines_that_never_come_is_told(store: FileStore) -> None:
