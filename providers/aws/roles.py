@@ -141,8 +141,9 @@ class Roles:
             for page in self._iam.get_paginator("list_roles").paginate():
                 for role in page["Roles"]:
                     if (name := role["RoleName"]).startswith(prefix):
-                        tags = names.as_dict(self._iam.list_role_tags(RoleName=name)["Tags"])
-                        yield Listed(name, tags, role["CreateDate"])
+                        with tolerated(ABSENT):  # it may have gone since
+                            tags = names.as_dict(self._iam.list_role_tags(RoleName=name)["Tags"])
+                            yield Listed(name, tags, role["CreateDate"])
 
     def delete(self, name: str, policy_name: str) -> None:
         """Delete a role and its profile; what is absent is deleted already."""

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Machine, MachineState, Printed
-from llmcloud.providers.aws import names, secrets, training_images, training_request
+from llmcloud.providers.aws import names, quotas, secrets, training_images, training_request
 from llmcloud.providers.aws.cloudwatch import JobLog
 from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.errors import Refusal, failure, tolerated, translated
@@ -98,8 +98,9 @@ class Training:
         sources = list(self._sources(launch))
         known = Known(arn, sources, owner, Settings.from_environ())
         asked = training_request.request(launch, spec, known)
+        told = translated(where, quota=quotas.to_raise(launch.offer, launch.job.task.nodes))
         waiting = Roles(self._account).used(role, where, has_profile=False)
-        with translated(where), waiting, tolerated(EXISTS):
+        with told, waiting, tolerated(EXISTS):
             self._client(launch.offer.region).create_training_job(**asked)
         if lacking := self._lacking(launch.place, where):
             raise lacking

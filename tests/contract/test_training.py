@@ -148,8 +148,9 @@ def test_no_quota_and_no_capacity_lead_to_the_next_offer(
     rig: Rig, container: Callable[[str], None]
 ) -> None:
     rig.service.controls.limits["ml.m5.large"] = 0
-    with pytest.raises(QuotaExceeded):
+    with pytest.raises(QuotaExceeded) as refusal:
         rig.started()
+    assert "ml.m5.large for training job usage to 1" in refusal.value.fix
     rig.service.controls.limits.clear()
     rig.service.controls.no_capacity.add("ml.m5.large")
     with pytest.raises(NoCapacity):
