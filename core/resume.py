@@ -69,6 +69,8 @@ def run(
     begun = status.change(store, job_id, next_attempt)
     if (begun.attempt, begun.launched_at) != (found.attempt + 1, launched_at):
         raise _alive(begun)
+    # Else each new machine would wait, at a cost, for word from one that is gone.
+    store.delete_all([entry.key for entry in store.objects(layout.seats(job_id))])
     with renewed(store, job):
         Launcher(store, compute, job, values, tell).run(begun)
     return job

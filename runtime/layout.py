@@ -100,9 +100,14 @@ def nodes(job_id: str, attempt: int) -> str:
     return f"jobs/{job_id}/nodes/{attempt:0{ATTEMPT_DIGITS}d}/"
 
 
+def seats(job_id: str) -> str:
+    """Return the prefix of the places of a job's nodes."""
+    return f"jobs/{job_id}/seats/"
+
+
 def seat(job_id: str, rank: int) -> str:
     """Return the key of the place that a machine takes as a node."""
-    return f"jobs/{job_id}/seats/{rank:0{RANK_DIGITS}d}.json"
+    return f"{seats(job_id)}{rank:0{RANK_DIGITS}d}.json"
 
 
 def boots(job_id: str) -> str:

@@ -14,6 +14,7 @@ from llmcloud.core.errors import UsageError
 from llmcloud.core.provider import Leftover, Machine, MachineState
 from llmcloud.runtime import journal, layout, status
 from llmcloud.runtime.journal import Stage
+from llmcloud.runtime.seats import Seats
 from llmcloud.runtime.status import State, Status
 from llmcloud.runtime.store import FileStore
 
@@ -125,6 +126,13 @@ def test_of_two_resumes_one_starts_machines(store: FileStore) -> None:
     with pytest.raises(UsageError, match="it is provisioning"):
         resume.run(store, cloud, ID, {})
     assert status.read(store, ID).attempt == 2
+
+
+def test_the_machines_of_a_resumed_job_need_not_wait_for_those_of_before(store: FileStore) -> None:
+    """Which are gone: on spot each would listen for a minute, at a cost."""
+    store.put(layout.seat(ID, 0), b'{"machine": "before"}')
+    resume.run(store, Cloud(), ID, {})
+    assert Seats(store, ID, 1, "new", wait=lambda _: pytest.fail("It waits.")).claim() == 0
 
 
 def test_what_gc_found_of_a_job_stays_once_it_is_resumed(store: FileStore) -> None:
