@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,8 +54,13 @@ def doctor(
     """Check that all a job needs is there; exits as the first thing that is not, mostly 6."""
     output.json_mode(as_json)
     if provider not in PROVIDERS:
+        known = f"One of {', '.join(PROVIDERS)}."
+        is_file = Path(provider).is_file()
         raise UsageError(
-            f"There is no provider {provider!r}.", fix=f"One of {', '.join(PROVIDERS)}."
+            f"There is no provider {provider!r}.",
+            fix=f"{known} The file comes after it: llmcloud doctor PROVIDER FILE"
+            if is_file
+            else known,
         )
     if provider not in available():
         raise UsageError(

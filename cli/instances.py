@@ -135,6 +135,7 @@ def delete(
     if not output.confirm("Delete with all that is on the disks?", yes=yes):
         raise UsageError("Nothing was deleted.")
     for name, found in places.items():
+        landlord.tell(f"{name}: ending, and what belongs to it")
         landlord.delete(name, found)
         output.say(f"Deleted {name}")
     if as_json:

@@ -139,7 +139,12 @@ def cancel(
     from llmcloud.core import cancel as cancels
 
     opened = OpenJob.find(job, store)
-    seen = cancels.run(opened.store, opened.compute, opened.id, detach=detach)
+    told = (lambda _: None) if as_json else output.mention
+    try:
+        seen = cancels.run(opened.store, opened.compute, opened.id, told, detach=detach)
+    except KeyboardInterrupt:
+        output.say(f"\nThe same cancel goes on; what is left of {opened.id}: llmcloud gc")
+        raise
     if as_json:
         output.emit(render.summary_document(seen))
     else:

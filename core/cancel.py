@@ -28,12 +28,16 @@ def run(
     store: ObjectStore,
     compute: Compute,
     job_id: str,
+    tell: Callable[[str], None] = lambda _: None,
     *,
     detach: bool = False,
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> Status:
-    """Cancel a job and return its status, which is final unless detached; an ended one stays so."""
+    """Cancel a job and return its status, which is final unless detached; an ended one stays so.
+
+    `tell` gets a sentence at each step that takes a while.
+    """
     job = jobs.read(store, job_id)
     found = jobs.reconcile(store, job_id, compute)
     if found.state.is_final:
@@ -41,10 +45,11 @@ def run(
     store.put(layout.cancel(job_id), b"")
     if detach:
         return found
+    tell(f"{job_id} is told to stop; waiting until its nodes have saved and ended")
     deadline = clock() + job.task.grace_s + BEYOND_GRACE_S
     while not _is_over(store, compute, job) and clock() < deadline:
         wait(POLL_S)
-    tidy.run(store, compute, job, clock=clock, wait=wait)
+    tidy.run(store, compute, job, tell, clock=clock, wait=wait)
 
     def cancelled(now: Status) -> Status | None:
         if not store.exists(layout.cancel(job_id)):

@@ -136,6 +136,20 @@ def test_cancel_ends_a_run_that_saves_what_it_has(bench: Bench) -> None:
     assert bench.cli("cancel", job).code == 0
 
 
+def test_a_cancel_says_what_it_waits_for_and_how_to_go_on(bench: Bench) -> None:
+    """It lasts as long as saving does."""
+    job = bench.submit(bench.job("slow", "echo training; trap '' TERM; while :; do sleep 1; done"))
+    bench.await_log(job, "training")
+    child = bench.start("cancel", job)
+    assert b"is told to stop; waiting until its nodes have saved" in child.stderr.readline()
+    child.send_signal(signal.SIGINT)
+    done = bench.end(child)
+    assert (done.code, done.err.split("\n")[1]) == (
+        130,
+        f"The same cancel goes on; what is left of {job}: llmcloud gc",
+    )
+
+
 def test_a_follower_of_a_cancelled_job_exits_8(bench: Bench) -> None:
     path = bench.job("watched", "echo training; sleep 1000")
     child = bench.start("submit", path)

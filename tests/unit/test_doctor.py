@@ -84,6 +84,17 @@ def test_what_could_not_be_looked_at_is_not_called_well(
     ]
 
 
+def test_a_file_in_the_place_of_the_provider_is_told_where_it_belongs(
+    doctor: Doctor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.touch()
+    assert doctor(WELL, options=(str(path),)) == 2
+    assert "llmcloud doctor PROVIDER FILE" in capsys.readouterr().err
+    assert doctor(WELL, options=("gopher",)) == 2
+    assert "FILE" not in capsys.readouterr().err
+
+
 def test_what_was_found_is_folded_between_words(
     doctor: Doctor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
