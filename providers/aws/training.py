@@ -102,18 +102,14 @@ class Training:
         waiting = Roles(self._account).used(role, where, has_profile=False)
         with told, waiting, tolerated(EXISTS):
             self._client(launch.offer.region).create_training_job(**asked)
-        if lacking := self._lacking(launch.place, where):
-            raise lacking
-        return self.describe(launch.place)
+        found = self._found(launch.place)
+        if found is not None and found["TrainingJobStatus"] == "Failed":
+            _expect_some(found, where)
+        return _described(found, launch.place)
 
     def describe(self, place: Place) -> list[Machine]:
         """Return the hosts of a job, all in the state that the service says the job is in."""
-        found = self._found(place)
-        if found is None:
-            return []
-        state, detail = _state(found), _detail(found)
-        name = found["TrainingJobName"]
-        return [Machine(rank, name, state, detail) for rank in range(place.nodes)]
+        return _described(self._found(place), place)
 
     def printed(self, place: Place) -> Iterator[Printed]:
         """Yield what the containers of a job printed, by the ranks of their hosts."""
@@ -193,17 +189,6 @@ class Training:
             return True
         return False
 
-    def _lacking(self, place: Place, where: str) -> NoCapacity | QuotaExceeded | None:
-        """Return why a job has failed before it began: there was nothing to run it on."""
-        found = self._found(place)
-        if found is None or found["TrainingJobStatus"] != "Failed":
-            return None
-        kind, _, said = found.get("FailureReason", "").partition(": ")
-        if kind not in CODES:
-            return None
-        made = failure(Refusal(kind, "", "SageMaker", message=said), where)
-        return made if isinstance(made, (NoCapacity, QuotaExceeded)) else None
-
     def _found(self, place: Place) -> dict[str, Any] | None:
         return self._describe(place.region or "", name_of(place.job, place.launch))
 
@@ -216,6 +201,20 @@ class Training:
 
     def _client(self, region: str | None) -> Any:
         return self._account.client_of("sagemaker", region or "")
+
+
+def _expect_some(found: dict[str, Any], where: str) -> None:
+    """Raise NoCapacity or QuotaExceeded for a job that has failed as nothing was there for it."""
+    kind, _, said = found.get("FailureReason", "").partition(": ")
+    if kind in CODES and issubclass(CODES[kind].kind, (NoCapacity, QuotaExceeded)):
+        raise failure(Refusal(kind, "", "SageMaker", message=said), where)
+
+
+def _described(found: dict[str, Any] | None, place: Place) -> list[Machine]:
+    if found is None:
+        return []
+    state, detail, name = _state(found), _detail(found), found["TrainingJobName"]
+    return [Machine(rank, name, state, detail) for rank in range(place.nodes)]
 
 
 def _state(found: dict[str, Any]) -> MachineState:
