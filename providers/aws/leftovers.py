@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Place
@@ -9,7 +10,7 @@ from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.ec2 import ENDED, instances
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machines import Machines
-from llmcloud.providers.aws.network import in_regions
+from llmcloud.providers.aws.network import AT_ONCE, in_regions
 from llmcloud.providers.aws.training import KIND, Training
 
 if TYPE_CHECKING:
@@ -26,18 +27,17 @@ Seen = tuple[Leftover, dict[str, str]]
 
 def look(account: Account, identity: Identity) -> list[Seen]:
     """Return what any jobs have, in every region, with its tags."""
+    machines = in_regions(account, lambda region: [*_in_region(account, region)])
+    is_open = [region for region, seen in machines.items() if seen is not None]
+    there = [region for region in is_open if region in training_images.accounts()]
     training = Training(account, identity)
-
-    def look_in(region: str) -> list[Seen]:
-        jobs = training.left(region) if region in training_images.accounts() else ()
-        return [*jobs, *_in_region(account, region)]
-
-    by_region = in_regions(account, look_in).values()
+    with ThreadPoolExecutor(AT_ONCE) as pool:  # who may not look for these is told so
+        jobs = list(pool.map(lambda region: [*training.left(region)], there))
     roles = [
         (Leftover(ROLE, names.of_job(job), job, "a role and its instance profile"), dict(tags))
         for job, tags in identity.of_jobs()
     ]
-    return [*(each for seen in by_region for each in seen or ()), *roles]
+    return [each for seen in (*jobs, *machines.values(), roles) for each in seen or ()]
 
 
 def left(seen: list[Seen], live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:

@@ -158,6 +158,15 @@ class TestARegionThatIsClosed:
         with pytest.raises(PermissionDenied):
             rig.compute.leftovers(frozenset(), frozenset())
 
+    def test_is_not_one_where_training_jobs_alone_may_not_be_looked_at(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        remote.post(
+            "faults", service="sagemaker", operation="ListTrainingJobs", code="AccessDenied"
+        )
+        with pytest.raises(PermissionDenied):
+            rig.compute.leftovers(frozenset(), frozenset())
+
     def test_may_have_the_machine_of_a_role(
         self, rig: ComputeRig, close: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
