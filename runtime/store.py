@@ -40,11 +40,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Blob", "Entry", "FileStore", "ObjectStore", "open_store"]
 
+_NO_PUNYCODE = r"(?!(?:.*\.)?xn--)"  # no cloud's; in the name of a host it would be read as one
 # What each cloud lets a new bucket be called, part by part, and how to say that.
 NAMES = {
-    "s3": ((r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",), "s3://BUCKET, 3 to 63 of a-z, 0-9, . and -"),
+    "s3": (
+        (_NO_PUNYCODE + r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",),
+        "s3://BUCKET, 3 to 63 of a-z, 0-9, . and -",
+    ),
     "gs": (
-        (r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",),
+        (_NO_PUNYCODE + r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]",),
         "gs://BUCKET, 3 to 222 of a-z, 0-9, ., _ and -",
     ),
     "az": (

@@ -6,6 +6,7 @@ it all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
@@ -28,7 +29,7 @@ from llmcloud.providers.aws.errors import ask_elsewhere, name_service, translate
 from llmcloud.runtime.errors import CredentialsError, InvalidRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from obstore.store import S3Credential
 
@@ -143,8 +144,9 @@ class Account:
         from botocore.config import Config
 
         key = f"{service} {region}"
-        with self._lock, translated("AWS"):
+        with self._lock, translated("AWS"), _usable_endpoint(service):
             if key not in self._clients:
+                _check_keys(*(os.environ.get(name, "") for name in (*KEYS, TOKEN)))
                 settings = Config(
                     max_pool_connections=CONNECTIONS,
                     connect_timeout=CONNECT_S,
@@ -197,6 +199,23 @@ def _from_environ() -> S3Credential:
         "token": os.environ.get(TOKEN) or None,
         "expires_at": None,
     }
+
+
+@contextlib.contextmanager
+def _usable_endpoint(service: str) -> Iterator[None]:
+    """Say which setting is meant when the SDK raises a plain ValueError for an address."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        yield
+    except BotoCoreError:  # some of which are one as well
+        raise
+    except ValueError as error:
+        raise InvalidRequest(
+            f"What is set as the address of {service} is none: {error}.",
+            where="AWS",
+            fix=f"Unset AWS_ENDPOINT_URL and AWS_ENDPOINT_URL_{service.upper()}.",
+        ) from error
 
 
 def _check_keys(*keys: str | None) -> None:

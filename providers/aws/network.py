@@ -91,7 +91,11 @@ class Network:
         with translated(f"{self._region}, subnets"):
             found = self._ec2.describe_subnets(Filters=filters)["Subnets"]
         if not found and named:
-            raise NoCapacity(f"{self._region} has none of {SUBNETS}.", where=self._region)
+            raise NoCapacity(
+                f"{self._region} has none of {SUBNETS}.",
+                where=self._region,
+                fix=f"Set {SUBNETS} to subnets of the regions of the job, or unset it.",
+            )
         if not found:
             raise InvalidRequest(
                 "The region has no default network.",

@@ -22,7 +22,16 @@ def test_a_name_that_azure_would_change_is_refused_on_a_node_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["az://llmcloudtests", "s3://", "s3://bucket/prefix", "s3://a b", "az://Acct/box"]
+    "url",
+    [
+        "az://llmcloudtests",
+        "s3://",
+        "s3://bucket/prefix",
+        "s3://a b",
+        "az://Acct/box",
+        "s3://xn--a",
+        "gs://a.xn--b",
+    ],
 )
 def test_what_is_no_whole_bucket_is_no_store(url: str) -> None:
     with pytest.raises(InvalidRequest):

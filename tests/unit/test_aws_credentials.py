@@ -156,6 +156,25 @@ def test_an_endpoint_or_region_that_is_none_is_told(
         S3Bucket(Account(), "bucket", lambda: None, lambda *_: None).connect(0)
 
 
+@pytest.mark.parametrize("url", ["nonsense", "https://[::1"])
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2"])
+def test_an_endpoint_of_another_service_that_is_none_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, url: str
+) -> None:
+    _set(monkeypatch, **{**KEYS, name: url})
+    with pytest.raises(InvalidRequest, match="the address of ec2") as refused:
+        Account().client_of("ec2", "us-east-1")
+    assert "AWS_ENDPOINT_URL_EC2" in refused.value.fix
+
+
+def test_a_token_that_was_pasted_with_its_line_is_sent_to_no_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _set(monkeypatch, **KEYS, AWS_SESSION_TOKEN="one\ntwo")
+    with pytest.raises(CredentialsError):
+        Account().client_of("sts", "us-east-1")
+
+
 def test_certificates_that_can_not_be_read_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     _set(monkeypatch, **KEYS, AWS_CA_BUNDLE="/no/such/file.pem")
     with pytest.raises(InvalidRequest) as caught:
