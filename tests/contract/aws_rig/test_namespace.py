@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.rig.aws import namespace, overlay
-from tests.rig.aws.rig import Inside, tls_context
+from tests.rig.aws.rig import tls_context
+from tests.rig.aws.serving import serving
 from tests.rig.gcs.server import Response
 from tests.rig.waits import eventually
 
@@ -73,16 +74,9 @@ def test_a_certificate_for_the_name_is_trusted_without_any_option(
     space: Namespace, name: str
 ) -> None:
     """curl has the system's bundle."""
-    server = Inside(
-        space.listener(namespace.SERVICES, 443),
-        lambda request: Response(chunks=[request.headers["host"].encode()]),
-        tls_context(space),
-    )
-    server.start()
-    try:
+    host = lambda request: Response(chunks=[request.headers["host"].encode()])  # noqa: E731
+    with serving(space.listener(namespace.SERVICES, 443), host, tls_context(space)):
         done = space.run(["env", "-u", "SSL_CERT_FILE", "curl", "-sS", f"https://{name}/"])
-    finally:
-        server.stop()
     assert (done.stdout, done.stderr) == (name, "")
 
 

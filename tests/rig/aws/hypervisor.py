@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from tests.rig.aws import imds, overlay
 from tests.rig.aws.namespace import BUNDLE, METADATA, PATH
 from tests.rig.aws.overlay import Container, File
+from tests.rig.aws.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,7 +146,8 @@ class Machines:
 def running(space: Namespace) -> Iterator[Machines]:
     """Have machines with their metadata service; all are killed at the end."""
     machines = Machines(space)
-    with imds.serving(space.listener(METADATA, 80), machines.by_address):
+    service = imds.Service(machines.by_address)
+    with serving(space.listener(METADATA, 80), service.answer):
         try:
             yield machines
         finally:

@@ -5,27 +5,27 @@ https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
 import re
 import secrets
-import threading
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from tests.rig.gcs.server import Response
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from tests.rig.aws.machine import Boot, RoleCredentials
+    from tests.rig.gcs.server import Request
 
 TOKEN = "/latest/api/token"
-TTL_HEADER = "X-aws-ec2-metadata-token-ttl-seconds"
-TOKEN_HEADER = "X-aws-ec2-metadata-token"
+TTL_HEADER = "x-aws-ec2-metadata-token-ttl-seconds"
+TOKEN_HEADER = "x-aws-ec2-metadata-token"
 LONGEST_TTL_S = 21_600
 VERSION = re.compile(r"/(?:latest|\d{4}-\d\d-\d\d)/(.*)")
 RENEWAL = timedelta(minutes=5)
@@ -160,71 +160,38 @@ def _split(name: str) -> tuple[str, str]:
     return first, rest
 
 
-@contextlib.contextmanager
-def serving(listener: socket.socket, machines: Mapping[str, Metadata]) -> Iterator[None]:
-    """Answer on a socket, for as long as the block; `machines` are found by their address."""
-    server = _Server(listener, machines)
-    worker = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    worker.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        worker.join()
-        server.server_close()
+@dataclass(frozen=True)
+class Service:
+    """Answers the machines that there are, which are known by their addresses."""
 
+    machines: Mapping[str, Metadata]
 
-class _Server(http.server.ThreadingHTTPServer):
-    def __init__(self, listener: socket.socket, machines: Mapping[str, Metadata]) -> None:
-        super().__init__(listener.getsockname(), _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listener
-        self.machines = machines
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 30  # a machine that is killed closes no connection
-    server: _Server
-
-    def do_PUT(self) -> None:
-        machine = self._machine()
-        ttl = self.headers.get(TTL_HEADER, "")
-        if self.path != TOKEN or machine is None:
-            self._answer(HTTPStatus.NOT_FOUND)
-        elif "X-Forwarded-For" in self.headers:
-            self._answer(HTTPStatus.FORBIDDEN)
-        elif not ttl.isdecimal() or not 1 <= int(ttl) <= LONGEST_TTL_S:
-            self._answer(HTTPStatus.BAD_REQUEST)
-        else:
-            self._answer(HTTPStatus.OK, machine.issue(int(ttl)).encode(), {TTL_HEADER: ttl})
-
-    def do_GET(self) -> None:
-        machine = self._machine()
+    def answer(self, request: Request) -> Response:
+        machine = self.machines.get(request.client)
         if machine is None:
-            self._answer(HTTPStatus.NOT_FOUND)
-        elif not machine.is_valid(self.headers.get(TOKEN_HEADER)):
-            self._answer(HTTPStatus.UNAUTHORIZED)
-        elif self.path.strip("/") == "":
-            self._answer(HTTPStatus.OK, f"{OLDEST}\nlatest".encode())
-        elif (matched := VERSION.fullmatch(self.path)) and (found := machine.find(matched[1])):
-            self._answer(HTTPStatus.OK, found)
-        else:
-            self._answer(HTTPStatus.NOT_FOUND)
+            return Response(HTTPStatus.NOT_FOUND)
+        if request.verb == "PUT":
+            return _issued(machine, request)
+        if not machine.is_valid(request.headers.get(TOKEN_HEADER)):
+            return Response(HTTPStatus.UNAUTHORIZED)
+        if request.path.strip("/") == "":
+            return _text(f"{OLDEST}\nlatest".encode())
+        if (matched := VERSION.fullmatch(request.path)) and (found := machine.find(matched[1])):
+            return _text(found)
+        return Response(HTTPStatus.NOT_FOUND)
 
-    def _machine(self) -> Metadata | None:
-        return self.server.machines.get(self.client_address[0])
 
-    def _answer(
-        self, status: HTTPStatus, body: bytes = b"", headers: Mapping[str, str] | None = None
-    ) -> None:
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+def _issued(machine: Metadata, request: Request) -> Response:
+    """Answer the request for a token."""
+    ttl = request.headers.get(TTL_HEADER, "")
+    if request.path != TOKEN:
+        return Response(HTTPStatus.NOT_FOUND)
+    if "x-forwarded-for" in request.headers:
+        return Response(HTTPStatus.FORBIDDEN)
+    if not ttl.isdecimal() or not 1 <= int(ttl) <= LONGEST_TTL_S:
+        return Response(HTTPStatus.BAD_REQUEST)
+    return _text(machine.issue(int(ttl)).encode(), {TTL_HEADER: ttl})
 
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+
+def _text(body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
+    return Response(headers={"Content-Type": "text/plain", **headers}, chunks=[body])

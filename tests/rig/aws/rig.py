@@ -12,17 +12,15 @@ from tests.rig.aws.cloud import Cloud, Options
 from tests.rig.aws.sagemaker import SageMaker
 from tests.rig.aws.sagemaker_containers import Overlays
 from tests.rig.aws.sagemaker_run import Means
+from tests.rig.aws.serving import serving
 from tests.rig.emulators.catalog import REGION, ministack
-from tests.rig.gcs.server import Server
 
 if TYPE_CHECKING:
-    import socket
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from tests.rig.aws.hypervisor import Machines
     from tests.rig.aws.namespace import Namespace
-    from tests.rig.gcs.server import Request, Response
 
 
 @dataclass(frozen=True)
@@ -79,9 +77,8 @@ def up() -> Iterator[Rig]:
         options = Options(s3_url=storage.url, hypervisor=machines, services=[sagemaker.service])
         cloud = stack.enter_context(Cloud(options))
         stack.callback(sagemaker.stop_all)
-        server = Inside(space.listener(namespace.SERVICES, 443), cloud.answer, tls_context(space))
-        server.start()
-        stack.callback(server.stop)
+        listener = space.listener(namespace.SERVICES, 443)
+        stack.enter_context(serving(listener, cloud.answer, tls_context(space)))
         yield Rig(space, cloud, machines, sagemaker)
 
 
@@ -91,20 +88,6 @@ def _sagemaker(space: Namespace, s3_url: str, stack: contextlib.ExitStack) -> Sa
     jobs = space.scratch.parent / "sagemaker"
     jobs.mkdir()
     return SageMaker(Means(sagemaker_s3.client(s3_url), jobs, overlays))
-
-
-class Inside(Server):
-    """A server whose socket was opened in the namespace."""
-
-    def __init__(
-        self,
-        listener: socket.socket,
-        answer: Callable[[Request], Response],
-        context: ssl.SSLContext,
-    ) -> None:
-        super().__init__(0, answer, context=context)
-        self.socket.close()
-        self.socket = listener
 
 
 def tls_context(space: Namespace) -> ssl.SSLContext:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import itertools
-import json
 import os
 import shutil
 import signal
 import subprocess
 import threading
 import uuid
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from moto.backends import get_backend
-from tests.rig.aws import overlay
+from tests.rig.aws import answer, overlay
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.imds import instant
 from tests.rig.aws.overlay import File
+from tests.rig.aws.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from tests.rig.aws.namespace import Namespace
     from tests.rig.aws.sagemaker_host import Container, Wanted
+    from tests.rig.gcs.server import Request, Response
 
 CREDENTIALS = "169.254.170.2"
 CREDENTIALS_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
@@ -70,18 +70,12 @@ class Overlays:
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Hand out the credentials of the jobs' roles, where containers look for them."""
-        listener = self._space.listener(CREDENTIALS, 80)
-        server = _Server(listener.getsockname(), _Handler, bind_and_activate=False)
-        server.socket.close()
-        server.socket, server.containers = listener, self
-        worker = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        worker.start()
-        try:
+        with serving(self._space.listener(CREDENTIALS, 80), self._answer):
             yield
-        finally:
-            server.shutdown()
-            worker.join()
-            server.server_close()
+
+    def _answer(self, request: Request) -> Response:
+        found = self.credentials(request.path)
+        return answer.document(found or {"message": "no such credentials"}, 200 if found else 404)
 
     def credentials(self, path: str) -> dict[str, str] | None:
         """Return fresh credentials of the role that a path stands for."""
@@ -102,28 +96,6 @@ class Overlays:
     def _address(self) -> str:
         number = next(self._numbers)
         return f"10.100.{number // 250}.{number % 250 + 1}"
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    containers: Overlays
-
-
-class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    timeout = 30
-    server: _Server
-
-    def do_GET(self) -> None:
-        found = self.server.containers.credentials(self.path)
-        body = json.dumps(found or {"message": "no such credentials"}).encode()
-        self.send_response(200 if found else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Say nothing."""
 
 
 class Bare:

@@ -78,19 +78,25 @@ class Body:
 
 @dataclass(frozen=True)
 class Request:
-    """One request; `path` is as it was sent, still quoted, the headers' names are lower case."""
+    """One request; `path` is as it was sent, still quoted, the headers' names are lower case.
+
+    `client` is the address of whoever sent it.
+    """
 
     verb: str
     path: str
     query: list[tuple[str, str]]
     headers: dict[str, str]
     body: Body
+    client: str = ""
 
     @staticmethod
-    def parsed(verb: str, target: str, headers: dict[str, str], body: Body) -> Request:
+    def parsed(
+        verb: str, target: str, headers: dict[str, str], body: Body, client: str = ""
+    ) -> Request:
         path, _, asked = target.partition("?")
         query = parse_qsl(asked, keep_blank_values=True) if asked else []
-        return Request(verb, path, query, headers, body)
+        return Request(verb, path, query, headers, body, client)
 
     @property
     def host(self) -> str:
@@ -180,7 +186,8 @@ class _Connection(socketserver.StreamRequestHandler):
             headers[name.decode("ascii").lower()] = _text(value.strip())
         if headers.get("expect", "").lower() == "100-continue":
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-        return Request.parsed(verb, target, headers, Body(self.rfile, headers))
+        body = Body(self.rfile, headers)
+        return Request.parsed(verb, target, headers, body, self.client_address[0])
 
 
 def _text(value: bytes) -> str:
