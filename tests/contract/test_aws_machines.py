@@ -141,6 +141,13 @@ def test_a_machine_is_closed_and_ends_with_its_node(rig: ComputeRig, ec2: Any) -
     assert job.id in instance["IamInstanceProfile"]["Arn"]
 
 
+def test_a_disk_has_room_for_the_image_whatever_was_asked_for(rig: ComputeRig, ec2: Any) -> None:
+    (instance,) = instances(ec2, launched(rig, "resources: {disk: 1GB}\n"))
+    (image,) = ec2.describe_images(ImageIds=[instance["ImageId"]])["Images"]
+    (volume,) = ec2.describe_volumes()["Volumes"]
+    assert volume["Size"] == image["BlockDeviceMappings"][0]["Ebs"]["VolumeSize"] > 1
+
+
 def test_several_nodes_with_efa_are_put_close_and_may_talk(
     rig: ComputeRig, remote: Remote, ec2: Any
 ) -> None:

@@ -120,6 +120,10 @@ class TestALaunchIsRefused:
             ({"InstanceType": "g5g.xlarge"}, "InvalidParameterValue"),  # not of the image's kind
             ({"SubnetId": "subnet-00000000"}, "InvalidSubnetID.NotFound"),
             ({"SecurityGroupIds": ["sg-00000000"]}, "InvalidGroup.NotFound"),
+            (
+                {"BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}]},
+                "InvalidBlockDeviceMapping",
+            ),
             ({"IamInstanceProfile": {"Name": "nobody"}}, "InvalidParameterValue"),
             ({"ClientToken": "x" * 65}, "InvalidParameterValue"),
             ({"UserData": "x" * 17_000}, "InvalidParameterValue"),
@@ -135,6 +139,14 @@ class TestALaunchIsRefused:
         self, ec2: Any, launch: dict[str, Any], changed: dict[str, Any], code: str
     ) -> None:
         assert refusal(ec2.run_instances, **{**launch, **changed}) == (code, 400)
+
+    def test_in_a_network_that_the_security_group_is_not_of(
+        self, ec2: Any, launch: dict[str, Any]
+    ) -> None:
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        group = ec2.create_security_group(GroupName="job", Description="a job's", VpcId=vpc)
+        asked = {**launch, "SecurityGroupIds": [group["GroupId"]]}
+        assert refusal(ec2.run_instances, **asked) == ("InvalidParameter", 400)
 
     def test_for_a_parameter_that_ec2_has_not(self, ec2: Any, launch: dict[str, Any]) -> None:
         """The SDK would not send it, so it is put into what the SDK sends."""

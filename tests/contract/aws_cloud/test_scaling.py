@@ -225,6 +225,16 @@ class TestAGroupIsRefused:
         asked = {**group, **changed}
         assert refusal(scaling.create_auto_scaling_group, **asked) == ("ValidationError", 400)
 
+    def test_whose_template_requests_spot_machines_itself(
+        self, ec2: Any, scaling: Any, group: dict[str, Any], launch: dict[str, Any]
+    ) -> None:
+        data = {name: launch[name] for name in ("ImageId", "InstanceType")}
+        data["InstanceMarketOptions"] = {"MarketType": "spot"}
+        ec2.create_launch_template(LaunchTemplateName="spot", LaunchTemplateData=data)
+        template = {"LaunchTemplateSpecification": {"LaunchTemplateName": "spot"}}
+        asked = {**group, "MixedInstancesPolicy": {"LaunchTemplate": template}}
+        assert refusal(scaling.create_auto_scaling_group, **asked) == ("ValidationError", 400)
+
     def test_when_there_is_one_of_this_name(self, scaling: Any, group: dict[str, Any]) -> None:
         scaling.create_auto_scaling_group(**group)
         assert refusal(scaling.create_auto_scaling_group, **group) == ("AlreadyExists", 400)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 USER_DATA_BYTES = 16 << 10  # before it is encoded
 TOKEN_CHARACTERS = 64
+ROOT_DEVICE, ROOT_GIB = "/dev/sda1", 15  # of every image, as moto describes them
 
 
 def check(region: str, params: dict[str, Any]) -> None:
@@ -25,6 +26,7 @@ def check(region: str, params: dict[str, Any]) -> None:
     images.publish(region)
     _check_user_data(params)
     _check_image(region, params)
+    _check_disk(params)
     _check_network(region, params)
     _check_profile(params)
 
@@ -111,6 +113,17 @@ def _check_image(region: str, params: dict[str, Any]) -> None:
         )
 
 
+def _check_disk(params: dict[str, Any]) -> None:
+    for each in params.get("BlockDeviceMappings", []):
+        size = each.get("Ebs", {}).get("VolumeSize", ROOT_GIB)
+        if each["DeviceName"] == ROOT_DEVICE and size < ROOT_GIB:
+            raise Refusal(
+                "InvalidBlockDeviceMapping",
+                f"Volume of size {size}GB is smaller than snapshot 'snap-1234567890abcdef0', "
+                f"expect size >= {ROOT_GIB}GB",
+            )
+
+
 def _check_network(region: str, params: dict[str, Any]) -> None:
     backend = ec2_backends[ACCOUNT][region]
     nics = params.get("NetworkInterfaces", [])
@@ -129,9 +142,15 @@ def _check_network(region: str, params: dict[str, Any]) -> None:
     for nic in nics:
         groups += nic.get("Groups", [])
     for group_id in groups:
-        if backend.get_security_group_from_id(group_id) is None:
+        group = backend.get_security_group_from_id(group_id)
+        if group is None:
             message = f"The security group '{group_id}' does not exist"
             raise Refusal("InvalidGroup.NotFound", message)
+        if subnet_id and group.vpc_id != backend.get_subnet(subnet_id).vpc_id:
+            message = (
+                f"Security group {group_id} and subnet {subnet_id} belong to different networks."
+            )
+            raise Refusal("InvalidParameter", message)
 
 
 def _check_profile(params: dict[str, Any]) -> None:

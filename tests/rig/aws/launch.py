@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tests.rig.aws.placement import PlacementGroups
     from tests.rig.aws.world import World
 
-ROOT_DISK = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 15, "VolumeType": "gp3"}}
+ROOT_DISK = {"DeviceName": checks.ROOT_DEVICE, "Ebs": {"VolumeType": "gp3"}}
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,11 @@ def _disks(params: dict[str, Any]) -> list[dict[str, Any]]:
     asked = {each["DeviceName"]: each for each in params.get("BlockDeviceMappings", [])}
     disks = []
     for name, each in {ROOT_DISK["DeviceName"]: ROOT_DISK, **asked}.items():
-        ebs: dict[str, Any] = {"DeleteOnTermination": True, "VolumeSize": 15, **each.get("Ebs", {})}
+        ebs: dict[str, Any] = {
+            "DeleteOnTermination": True,
+            "VolumeSize": checks.ROOT_GIB,
+            **each.get("Ebs", {}),
+        }
         disks.append({"DeviceName": name, "NoDevice": each.get("NoDevice"), "Ebs": ebs})
     return disks
 
