@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
-import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import boto3
 import pytest
 from tests.e2e.conftest import LLMCLOUD, Done
 from tests.rig.aws.account import ACCOUNT
+from tests.rig.aws.remote import Remote
 from tests.rig.waits import DEADLINE_S, eventually
 
 from llmcloud.runtime import layout
@@ -54,6 +54,21 @@ COUNTS = """
         new.write_text(json.dumps({"step": step, "sum": step * (step + 1) // 2}))
         new.rename(folder / f"step-{step}.json")
         print(f"step {step} loss={1 / step:.4f}", flush=True)
+"""
+# Two nodes: the second one says something to the first, by the address that it is told.
+MEET = """
+    import os, socket, time
+    rank, port = os.environ["NODE_RANK"], int(os.environ["MASTER_PORT"])
+    where = os.environ["MASTER_ADDR"], port
+    print("node", rank, "at", os.environ["LLMCLOUD_NODE_IPS"], "by", where[0], flush=True)
+    if rank == "0":
+        print("said", socket.create_server(where).accept()[0].recv(99).decode())
+    while rank == "1":
+        try:
+            socket.create_connection(where).sendall(b"hello from 1")
+            break
+        except OSError:
+            time.sleep(0.1)
 """
 
 
@@ -210,10 +225,7 @@ class Submitter:
 
     def control(self, call: str, **said: Any) -> Any:
         """Make a control call of the rig, see tests/rig/aws/control.py; POST."""
-        url = f"http://127.0.0.1:{self.rig.cloud.port}/_rig/{call}"
-        request = urllib.request.Request(url, json.dumps(said).encode(), method="POST")
-        with urllib.request.urlopen(request) as answer:
-            return json.load(answer)
+        return Remote(f"http://127.0.0.1:{self.rig.cloud.port}").post(call, **said)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -250,3 +262,13 @@ def manifest_of(submitter: Submitter, job: str, step: int) -> Manifest:
     """Return the manifest of a checkpoint in the store."""
     key = layout.checkpoint_complete(job, step)
     return Manifest.from_json(submitter.object(key))
+
+
+def assert_met(said: str) -> None:
+    """Check that two nodes that ran MEET have, each at an address of its own."""
+    met = re.findall(r"node (\d) at ([\d.]+),([\d.]+) by ([\d.]+)", said)
+    first, second = sorted(met)
+    assert (first[0], second[0]) == ("0", "1")
+    assert first[1:] == second[1:]
+    assert first[1] == first[3] != first[2]
+    assert "said hello from 1" in said

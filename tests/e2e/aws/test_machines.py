@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.aws.conftest import COUNTS, PYTHON, manifest_of
+from tests.e2e.aws.conftest import COUNTS, MEET, PYTHON, assert_met, manifest_of
 from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
@@ -17,20 +17,6 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).parents[3] / "templates" / "tiny-gpt"
 CHECKPOINTS = "checkpoints: {interval: 1s, keep: 3}\n"
 TWO = "resources: {nodes: 2}\n"
-MEET = """
-    import os, socket, time
-    rank, port = os.environ["NODE_RANK"], int(os.environ["MASTER_PORT"])
-    where = os.environ["MASTER_ADDR"], port
-    print("node", rank, "at", os.environ["LLMCLOUD_NODE_IPS"], "by", where[0], flush=True)
-    if rank == "0":
-        print("said", socket.create_server(where).accept()[0].recv(99).decode())
-    while rank == "1":
-        try:
-            socket.create_connection(where).sendall(b"hello from 1")
-            break
-        except OSError:
-            time.sleep(0.1)
-"""
 
 
 def test_tiny_gpt_trains_on_one_machine_and_leaves_nothing(submitter: Submitter) -> None:
@@ -82,13 +68,12 @@ def test_two_nodes_meet_and_each_has_a_log(submitter: Submitter) -> None:
     path = submitter.job("pair", "python3 meet.py", TWO, meet__py=MEET)
     done = submitter.cli("submit", path)
     assert done.code == 0, done.err
-    assert "node 0 at" in done.out
-    assert "node 1 at" in done.out
-    assert "said hello from 1" in done.out
-    addresses = re.search(r"at ([\d.]+),([\d.]+) by ([\d.]+)", done.out)
-    assert addresses
-    assert addresses[1] == addresses[3] != addresses[2]
+    assert_met(done.out)
     assert submitter.left() == {}
+    (job,) = set(re.findall(r"job (\S+) on aws", done.err))
+    for rank in (0, 1):
+        log = submitter.cli("logs", job, "--node", str(rank)).out
+        assert re.findall(r"node (\d) at", log) == [str(rank)]
 
 
 def test_torchrun_is_started_on_each_node_with_its_rank(submitter: Submitter) -> None:

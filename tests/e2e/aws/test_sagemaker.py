@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from moto.backends import get_backend
-from tests.e2e.aws.conftest import BUCKET, COUNTS, PYTHON, REGION
+from tests.e2e.aws.conftest import BUCKET, COUNTS, MEET, PYTHON, REGION, assert_met
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.sagemaker_logs import GROUP
 from tests.rig.waits import eventually
@@ -106,13 +106,10 @@ def test_why_a_container_could_not_start_its_node_is_shown(submitter: Submitter)
 
 
 def test_two_hosts_find_one_another(submitter: Submitter) -> None:
-    run = 'echo "rank $NODE_RANK of $LLMCLOUD_NODES: $MASTER_ADDR $LLMCLOUD_NODE_IPS"'
-    job = submitter.submit(submitter.job("two", run, MANAGED + "resources: {nodes: 2}\n"))
+    more = MANAGED + "resources: {nodes: 2}\n"
+    job = submitter.submit(submitter.job("two", f"{PYTHON} meet.py", more, meet__py=MEET))
     assert submitter.cli("wait", job).code == 0, submitter.log(job)
-    said = [line for line in submitter.log(job).splitlines() if "rank " in line]
-    assert len(said) == 2
-    addresses = {line.rpartition(": ")[2] for line in said}
-    assert len(addresses) == 1
+    assert_met(submitter.log(job))
 
 
 def test_roles_are_groups_and_each_host_knows_its_own(submitter: Submitter) -> None:
