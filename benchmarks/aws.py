@@ -22,12 +22,19 @@ from typing import TYPE_CHECKING
 from benchmarks import measure
 from benchmarks.measure import LLMCLOUD
 from tests.rig.aws import rig
+from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.rig.aws.rig import Rig
+
+    Steps = list[tuple[int, float]]  # the number of each, and when it was done
 
 LATENCY_S = 0.1
 LINES = 40
+DEADLINE_S = 300.0
+STILL_S = 3.0  # no step takes so long, and no machine is replaced sooner
 JOB = "name: {name}\nprovider: aws\nregion: us-east-1\nrun: |\n  {run}\n{more}"
 TRUST = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}'  # noqa: E501
 POLICY = '{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:*","Resource":"*"}]}'
@@ -216,24 +223,25 @@ def _print_interruptions(bench: Bench, runs: int) -> None:
     measure.show([f"a notice, {runs} times", "median", "steps done again"], [row])
 
 
-def _came_back(steps: list[tuple[int, float]]) -> bool:
+def _came_back(steps: Steps) -> bool:
     return any(_is_restart(*pair) for pair in itertools.pairwise(steps))
 
 
 def _is_restart(before: tuple[int, float], after: tuple[int, float]) -> bool:
     """Tell whether another attempt began between two steps: the last one is not saved any more."""
-    return after[0] <= before[0] or after[1] - before[1] > 1.0
+    return after[0] <= before[0] or after[1] - before[1] > STILL_S
 
 
-def _await(bench: Bench, name: str, enough: object) -> list[tuple[int, float]]:
-    assert callable(enough)
-    while True:
+def _await(bench: Bench, name: str, enough: Callable[[Steps], bool]) -> Steps:
+    """Return the steps that a job did, as soon as they are enough."""
+
+    def found() -> Steps:
         lines = bench.run(LLMCLOUD, "logs", name).stdout.splitlines()
         words = [line.split() for line in lines if line.startswith("step ")]
         steps = [(int(each[1]), float(each[2])) for each in words]
-        if enough(steps):
-            return steps
-        time.sleep(1)
+        return steps if enough(steps) else []
+
+    return eventually(found, f"the steps of {name}", DEADLINE_S)
 
 
 if __name__ == "__main__":
