@@ -137,6 +137,7 @@ class Landlord:
                 self.tell(f"warning: {instance.name} runs, but can't be reached yet")
                 break
             self.wait(POLL_S)
+            running = self._await_running(running)  # it may have ended meanwhile
         return running
 
     def places(self, name: str) -> frozenset[str]:

@@ -239,3 +239,16 @@ def test_a_machine_that_does_not_answer_is_there_all_the_same() -> None:
     landlord = Landlord(silent, told.append, lambda: clock.now, clock.wait)  # type: ignore[arg-type]
     assert landlord.await_ready(BOX).state is InstanceState.RUNNING
     assert told[-1].startswith("warning")
+
+
+def test_a_machine_that_ends_before_it_answers_is_not_said_to_run() -> None:
+    """Its time was up, or it was a spot machine that was taken away at once."""
+    clock, silent = _Clock(), _Silent(InstanceState.RUNNING)
+
+    def wait(seconds: float) -> None:
+        clock.wait(seconds)
+        silent.state = InstanceState.ENDED
+
+    landlord = Landlord(silent, clock=lambda: clock.now, wait=wait)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match="box has ended"):
+        landlord.await_ready(BOX)
