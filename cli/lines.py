@@ -25,6 +25,7 @@ class TextPrinter:
     """Prints lines for people; pieces of a line appear at once, and are joined when they can be."""
 
     def __init__(self, nodes: int) -> None:
+        self.count = 0  # of lines, and pieces of lines, that were printed
         self._prefixed = nodes != 1
         self._color = output.has_color(sys.stdout)
         self._open: tuple[Stream, str] | None = None
@@ -32,6 +33,7 @@ class TextPrinter:
 
     def __call__(self, line: Line) -> None:
         """Print a line, or a piece of one."""
+        self.count += 1
         record = line.record
         source = (line.stream, record.stream)
         if self._open != source:
@@ -71,10 +73,12 @@ class JsonPrinter:
     """Prints one object a line; a piece of a line says so, so that a cursor is exact."""
 
     def __init__(self, reader: LogReader) -> None:
+        self.count = 0
         self._reader = reader
 
     def __call__(self, line: Line) -> None:
         """Print a line, or a piece of one."""
+        self.count += 1
         record = line.record
         document = {
             "ts": _time(record.ts_ms),

@@ -53,6 +53,7 @@ def logs(
     if tail is not None:
         reader.skip_to_tail(tail)
     show = printer(reader, nodes=1 if node and len(node) == 1 else nodes, as_json=as_json)
+    is_whole = not (node or cursor or since or follow_on) and tail != 0
     try:
         for line in _first(reader.poll(), tail, since_s):
             show(line)
@@ -62,6 +63,8 @@ def logs(
         if not cursor:
             show_machines(opened, show)
         show.finish()
+        if is_whole and not show.count:
+            output.say(f"{opened.id} has no log so far: llmcloud status {opened.id}")
     except KeyboardInterrupt:
         show.finish()
         if follow_on:

@@ -185,3 +185,13 @@ def test_the_first_line_comes_while_the_job_runs(bench: Bench) -> None:
     assert child.stdout.readline() == b"first\n"
     assert bench.cli("cancel", "live").code == 0
     assert bench.end(child).code == 8
+
+
+def test_a_log_that_is_empty_is_said_to_be(bench: Bench) -> None:
+    """Else it looks as if it could not be read."""
+    job = bench.submit(bench.job("silent", "true"))
+    assert bench.cli("wait", job).code == 0
+    said = f"{job} has no log so far: llmcloud status {job}\n"
+    for options, err in (((), said), (("--json",), said), (("--tail", "0"), ""), (("-f",), "")):
+        done = bench.cli("logs", job, *options)
+        assert (done.code, done.out, done.err) == (0, "", err)
