@@ -56,7 +56,11 @@ _SLOW = Meaning(Throttled, "{service} asks for patience ({code}).")
 REFUSED = Meaning(InvalidRequest, "{service} refused the request ({code}){said}.")
 FAILED = Meaning(Unavailable, "{service} did not answer as it should ({code}).")
 _BUSY = Meaning(Unavailable, "{service} is still at work on this ({code}){said}.")
-_ABSENT = Meaning(NotFound, "{service} has no such thing ({code}){said}.")
+_ABSENT = Meaning(
+    NotFound,
+    "{service} has no such thing ({code}){said}.",
+    "If somebody has deleted it meanwhile, do the same again: what is missing is made anew.",
+)
 _EXISTS = Meaning(Conflict, "{service} has one of this name already ({code}){said}.")
 _IN_USE = Meaning(Conflict, "{service} says that this is in use ({code}){said}.")
 
