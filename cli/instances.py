@@ -105,8 +105,12 @@ def list_instances(
 
     landlord = _landlord(provider_of(provider, Session.open().home)[0])
     seen = landlord.instances.look(with_jobs=everything)
-    for failure in dict.fromkeys(map(str, seen.failures)):
+    told = list({str(each): each for each in seen.failures}.values())
+    is_unknown = bool(told and not seen.instances)  # there may be some, for all we know
+    for failure in told[is_unknown:]:
         output.warn(f"not looked at: {failure}")
+    if is_unknown:
+        raise told[0]
     now = time.time()
     if as_json:
         output.emit([_document(each, now) for each in seen.instances])

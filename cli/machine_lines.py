@@ -21,4 +21,4 @@ def show_machines(opened: OpenJob, show: Callable[[Line], None]) -> None:
         for line in machine_log.lines(opened.store, lambda: opened.compute, opened.id):
             show(line)
     except Failure as failure:
-        output.say(f"warning: what its machines printed can't be read: {failure}")
+        output.warn(f"what its machines printed can't be read: {failure}")

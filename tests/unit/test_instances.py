@@ -10,24 +10,25 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmcloud.cli import instances
+from llmcloud.cli import app, instances
 from llmcloud.cli.instance_options import NEVER, Options, provider_of
 from llmcloud.core import registry
 from llmcloud.core.errors import UsageError
 from llmcloud.core.home import Home
-from llmcloud.core.instances import Ask, Instance, InstanceState
+from llmcloud.core.instances import Ask, Instance, InstanceState, Seen
 from llmcloud.core.provider import Offer
 from llmcloud.core.rent import Landlord, Tenancy
 from llmcloud.providers.aws import instance_request, names, sessions
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.runtime import status
-from llmcloud.runtime.errors import Unavailable
+from llmcloud.runtime.errors import PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +116,31 @@ def test_what_is_about_to_be_spent_fits_a_terminal(tmp_path: Path) -> None:
         assert max(map(len, lines)) <= 80
         assert lines[0].startswith("a-name-that-is-long: ")
         assert lines[1].startswith("$")
+
+
+@pytest.mark.parametrize(
+    ("regions", "code", "said"),
+    [
+        ([], 0, "There are no machines."),
+        (["r1", "r2", "r2"], 4, "warning: not looked at: You may not. (r2)\nerror: You may not."),
+    ],
+)
+def test_that_there_are_no_machines_is_said_only_where_it_is_known(
+    regions: list[str],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One that nobody sees costs all the same."""
+    seen = Seen((), tuple(PermissionDenied("You may not.", where=each) for each in regions))
+    cloud = SimpleNamespace(look=lambda **_: seen)
+    monkeypatch.setattr(registry, "instances", lambda _: cloud)
+    assert app.guarded(instances.list_instances) == code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert said in told.err
+    assert told.err.count("r2") == bool(regions)
 
 
 def test_the_machine_is_told_when_to_end() -> None:
