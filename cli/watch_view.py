@@ -94,7 +94,7 @@ def _title(seen: Snapshot, width: int) -> Text:
     cost = jobs.cost_usd(seen.view, seen.at_s)
     parts = [
         render.duration(now, seen.at_s),
-        render.usd(cost) if cost else "",
+        "" if cost is None else render.usd(cost),
         f"attempt {now.attempt}" if now.attempt > 1 else "",
         " ".join(part for part in (now.provider, now.region) if part),
         "" if now.exit_code is None else f"exit {now.exit_code}",
