@@ -215,5 +215,6 @@ def nowhere(provider: str, refusals: list[Failure]) -> Failure:
     return type(refusals[-1])(
         f"None of the {len(refusals)} offers of the plan can be had. {said}",
         where=f"provider {provider}" + (shown and f": {shown}"),
-        fix="Try again later, name more regions or types, or ask for the quota: llmcloud doctor.",
+        fix="Try again later, or name more regions or types.\n"
+        f"llmcloud doctor {provider} FILE tells which quotas are in the way.",
     )

@@ -9,8 +9,9 @@ import pytest
 
 from llmcloud.cli import app, output
 from llmcloud.core import registry
+from llmcloud.core.launch import nowhere
 from llmcloud.core.provider import Finding
-from llmcloud.runtime.errors import CredentialsError
+from llmcloud.runtime.errors import CredentialsError, Failure, NoCapacity, QuotaExceeded
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -104,3 +105,9 @@ def test_what_was_found_is_folded_between_words(
         "ok    store    a bucket that lies in one of the",
         "               regions where there are machines",
     ]
+
+
+def test_who_gets_no_machines_is_sent_to_the_doctor_of_that_cloud() -> None:
+    """Without a name it looks at this machine."""
+    refusals: list[Failure] = [QuotaExceeded("No.", where="here"), NoCapacity("None.")]
+    assert "llmcloud doctor aws FILE" in nowhere("aws", refusals).fix
