@@ -92,7 +92,7 @@ def test_who_submits_is_told_as_far_as_a_tag_can(arn: str, tag: str) -> None:
 def test_a_secret_of_more_than_4_kb_is_kept_as_well(value: str, tier: str) -> None:
     client = Client()
     secrets.keep(client.account, "us-east-1", "n-1", {"TOKEN": value})
-    assert [each["Tier"] for each in client.asked] == [tier]
+    assert [(each["Type"], each["Tier"]) for each in client.asked] == [("SecureString", tier)]
 
 
 def test_spaces_between_subnets_lose_none(monkeypatch: pytest.MonkeyPatch) -> None:

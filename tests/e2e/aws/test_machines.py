@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.e2e.aws.conftest import COUNTS, MEET, PYTHON, assert_met, manifest_of
 from tests.rig.waits import eventually
 
@@ -155,9 +156,11 @@ def _activities(submitter: Submitter, job: str) -> str:
     return str(said["Activities"][:1])
 
 
-def test_the_last_node_takes_the_group_down_with_nobody_there(submitter: Submitter) -> None:
-    """No command runs after the submit: the group would bring machines back for ever."""
-    job = submitter.submit(submitter.job("alone", "true", "resources: {spot: true, nodes: 2}\n"))
+@pytest.mark.parametrize("spot", ["false", "true"])
+def test_machines_end_with_their_job_with_nobody_there(submitter: Submitter, spot: str) -> None:
+    """No command runs after the submit: a group would bring machines back for ever."""
+    more = f"resources: {{spot: {spot}, nodes: 2}}\n"
+    job = submitter.submit(submitter.job("alone", "true", more))
     scaling = submitter.client("autoscaling")
     eventually(
         lambda: not scaling.describe_auto_scaling_groups()["AutoScalingGroups"],
