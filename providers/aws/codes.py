@@ -29,6 +29,11 @@ _EXPIRED = Meaning(CredentialsError, "The AWS credentials have expired.", NO_CRE
 _BAD_KEY = Meaning(
     CredentialsError, "The AWS credentials are not valid ({code}).", NO_CREDENTIALS_FIX
 )
+_BAD_SIGNATURE = Meaning(  # what most services but S3 say of a clock that is wrong, too
+    CredentialsError,
+    "AWS does not accept what the credentials have signed ({code}){said}.",
+    f"Check this machine's clock; else {NO_CREDENTIALS_FIX}",
+)
 _CLOCK = Meaning(CredentialsError, "This machine's clock is too far from AWS's.", "Set the clock.")
 _SIGN_IN = Meaning(
     CredentialsError,
@@ -156,9 +161,8 @@ CODES: dict[str, Meaning] = {
     # Who asks: CommonErrors, EC2, S3, STS. Services that speak JSON add Exception to the names.
     **_each(_EXPIRED, "ExpiredToken ExpiredTokenException TokenRefreshRequired RequestExpired"),
     **_each(_BAD_KEY, "InvalidToken InvalidAccessKeyId InvalidClientTokenId NotSignedUp"),
-    **_each(
-        _BAD_KEY, "SignatureDoesNotMatch InvalidSignatureException UnrecognizedClientException"
-    ),
+    **_each(_BAD_SIGNATURE, "SignatureDoesNotMatch InvalidSignatureException"),
+    **_each(_BAD_KEY, "UnrecognizedClientException"),
     **_each(_BAD_KEY, "IncompleteSignature IncompleteSignatureException"),
     **_each(_BAD_KEY, "MissingAuthenticationToken MissingAuthenticationTokenException"),
     **_each(_CLOCK, "RequestTimeTooSkewed InvalidSecurity.RequestHasExpired"),

@@ -12,7 +12,7 @@ from llmcloud.providers.aws import credentials
 from llmcloud.providers.aws.bucket import S3Bucket
 from llmcloud.providers.aws.codes import CODES
 from llmcloud.providers.aws.credentials import Account
-from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws.errors import Refusal, failure, translated
 from llmcloud.runtime.errors import (
     Conflict,
     CredentialsError,
@@ -369,6 +369,14 @@ def test_a_code_of_another_service_is_told_as_what_it_means(code: str, aws: Serv
 @pytest.mark.parametrize("service", REQUESTS)
 def test_a_denied_request_names_the_action_to_allow(service: str, aws: Service) -> None:
     assert REQUESTS[service][1] in aws.refused(service, "AccessDenied", 403).fix
+
+
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidSignatureException"])
+def test_a_signature_that_is_refused_may_be_the_clocks_fault(code: str) -> None:
+    said = "Signature expired: 20260101T000000Z is now earlier than 20260101T000500Z"
+    found = failure(Refusal(code, "sts:GetCallerIdentity", "STS", 403, said), "AWS, who we are")
+    assert said in found.what
+    assert "clock" in found.fix
 
 
 def test_what_cannot_be_read_in_a_denial_is_left_out(aws: Service) -> None:
