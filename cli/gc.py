@@ -37,7 +37,8 @@ def gc(
         rows = [_row(each.leftover) for each in found]
         from llmcloud.cli import render
 
-        print(render.table(rows, ["KIND", "JOB", "SIZE", "WHAT", "WHERE"]))  # noqa: T201
+        heads = ["KIND", "JOB", "SIZE", "WHAT", "WHERE"]
+        print(render.table(rows, heads, less=("SIZE",)))  # noqa: T201
     elif not failures:
         output.say("Nothing is left over.")
     if found and not dry_run and output.confirm(f"Remove these {len(found)}?", yes=yes):

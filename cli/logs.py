@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +54,8 @@ def logs(
     show = printer(reader, nodes=1 if node and len(node) == 1 else nodes, as_json=as_json)
     is_whole = not (node or cursor or since or follow_on) and tail != 0
     try:
-        for line in _first(reader.poll(), tail, since_s):
+        lines = _newer(reader.poll(), since_s)
+        for line in lines if tail is None else reader.last(lines, tail):
             show(line)
         if follow_on:
             for line in follow(reader, Ending(opened.store, opened.id, opened.status), show.flush):
@@ -72,10 +72,10 @@ def logs(
         raise
 
 
-def _first(lines: Iterable[Line], tail: int | None, since_s: float | None) -> Iterable[Line]:
-    if since_s is not None:
-        lines = (line for line in lines if line.record.ts_ms >= since_s * 1000)
-    return lines if tail is None else deque(lines, maxlen=tail)
+def _newer(lines: Iterable[Line], since_s: float | None) -> Iterable[Line]:
+    if since_s is None:
+        return lines
+    return (line for line in lines if line.record.ts_ms >= since_s * 1000)
 
 
 def _time(text: str) -> float:

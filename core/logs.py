@@ -6,6 +6,7 @@ import base64
 import heapq
 import struct
 import zlib
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from llmcloud.runtime.records import decode
 from llmcloud.runtime.segments import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from llmcloud.runtime.records import Record
     from llmcloud.runtime.store import ObjectStore
@@ -71,6 +72,12 @@ class LogReader:
             for line in merged:
                 self._at[line.stream] = line.position
                 yield line
+
+    def last(self, lines: Iterable[Line], count: int) -> Iterator[Line]:
+        """Yield the last of some lines that `poll` yields, with the cursor after each."""
+        kept = deque(((line, dict(self._at)) for line in lines), maxlen=count)
+        for line, self._at in kept:
+            yield line
 
     def cursor(self) -> str:
         """Return where the last line that was yielded ended, in all streams: opaque, resumable."""

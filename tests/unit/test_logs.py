@@ -126,6 +126,17 @@ def test_a_tail_begins_early_enough_and_not_at_the_beginning(nodes: Nodes, lines
     assert len(found) < 200 or lines > 50
 
 
+def test_each_line_of_a_tail_has_the_cursor_after_it(nodes: Nodes) -> None:
+    for number in range(20):
+        nodes.write(f"line {number}", node=number % 2)
+    reader = LogReader(nodes.store, JOB)
+    reader.skip_to_tail(5)
+    for number, line in enumerate(reader.last(reader.poll(), 5), start=15):
+        rest = texts(LogReader(nodes.store, JOB, cursor=reader.cursor()))
+        assert [line.record.text, *rest] == nodes.written[number:]
+    assert texts(reader) == []
+
+
 def test_following_ends_after_all_that_was_shipped_before_the_end(nodes: Nodes) -> None:
     """The end is asked for before the lines are read, so that none comes in between."""
     asked: list[bool] = []
