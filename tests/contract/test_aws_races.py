@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from tests.rig.aws.remote import Remote
 from tests.rig.computes import COMPUTES, ComputeRig
 
 from llmcloud.core.provider import Launch, MachineState
@@ -19,23 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.rig.emulators.catalog import Emulators
+    from tests.rig.aws.remote import Remote
 
     from llmcloud.core.job import Job
 
 REGION = "us-east-1"
 SPOT = "run: 'true'\nresources: {spot: true}\n"
-
-
-@pytest.fixture
-def remote(emulators: Emulators, monkeypatch: pytest.MonkeyPatch) -> Iterator[Remote]:
-    cloud = emulators.get("aws")
-    for name, value in cloud.environ.items():
-        monkeypatch.setenv(name, value)
-    remote = Remote(cloud.url)
-    remote.post("reset")
-    yield remote
-    remote.post("reset")
 
 
 @pytest.fixture
