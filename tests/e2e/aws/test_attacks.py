@@ -145,3 +145,29 @@ def test_what_a_job_has_whose_bucket_was_deleted_goes_once_that_is_said(
     assert submitter.cli("gc", "--yes", "--store", store).code == 0
     assert submitter.left() == {}
     assert submitter.cli("gc", "--yes").code == 0
+
+
+def test_two_submits_at_once_are_one_job(submitter: Submitter) -> None:
+    path = submitter.job("twice", "echo ran once", SMALL)
+    both = [submitter.start("submit", path, "--detach") for _ in range(2)]
+    said = [child.communicate(timeout=120)[1].decode() for child in both]
+    assert sorted(child.returncode for child in both) == [0, 2], said
+    (job,) = jobs_of(submitter, "twice")
+    assert "The name is in use" in said[[child.returncode for child in both].index(2)]
+    assert submitter.cli("wait", job).code == 0
+    assert submitter.log(job).count("ran once") == 1
+    assert submitter.left() == {}
+
+
+def test_gc_takes_nothing_from_a_submit_that_is_under_way(submitter: Submitter) -> None:
+    """Neither what it has made already nor the job itself, which has no machine yet."""
+    path = submitter.job("under", "echo trained", SMALL)
+    submitter.control("faults", operation="RunInstances", hold=True, machine=False)
+    child = submitter.start("submit", path)
+    held = eventually(lambda: submitter.rig.cloud.faults.held, "the launch is held")
+    assert submitter.cli("gc", "--yes").code == 0
+    submitter.control(f"held/{next(iter(held))}", fate="go")
+    out, err = child.communicate(timeout=120)
+    assert child.returncode == 0, err
+    assert b"trained" in out
+    assert submitter.left() == {}
