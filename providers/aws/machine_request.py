@@ -63,11 +63,14 @@ def run(ec2: Any, asked: Mapping[str, Any], user_data: str) -> list[dict[str, An
 
 
 def spot_template(launch: Launch, spec: JobSpec, where: Where) -> dict[str, Any]:
-    """Return the parameters of CreateLaunchTemplate for machines that may be taken away."""
+    """Return the parameters of CreateLaunchTemplate for machines that may be taken away.
+
+    Their spot requests bear no tags: a request that makes none may not have any to put on them, and
+    a template is tried out by such a one. They cost nothing, and end with their machines.
+    """
     data = template(launch.offer, spec, where)
     for interface in data["NetworkInterfaces"]:
         del interface["SubnetId"]  # the group says where
-    data["TagSpecifications"].append(tagged("spot-instances-request", where.tags))
     return {
         "LaunchTemplateName": template_name(launch),
         "LaunchTemplateData": data,

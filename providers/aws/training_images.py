@@ -8,6 +8,7 @@ docs/reference/available_images.md of github.com/aws/deep-learning-containers, a
 from __future__ import annotations
 
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ IMAGES = {
     ("pytorch", NEURON): "pytorch-training-neuronx:2.8.0-neuronx-py311-sdk2.26.1-ubuntu22.04",
     ("tensorflow", GPU): "tensorflow-training:2.19.0-gpu-py312-cu125-ubuntu22.04-sagemaker",
 }
+URL = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]+)?/\w", re.IGNORECASE | re.ASCII)
 FAMILIES = ("pytorch", "tensorflow")
 NEURON_ACCELERATORS = ("Trainium", "Inferentia")
 
@@ -82,5 +84,4 @@ def types() -> frozenset[str]:
 
 def _is_url(image: str) -> bool:
     """Tell whether an image names its registry, a host."""
-    host, slash, _ = image.partition("/")
-    return bool(slash) and "." in host
+    return bool(URL.match(image))

@@ -89,14 +89,12 @@ def test_so_does_all_that_brings_spot_machines_and_what_it_brings(
 ) -> None:
     job = launched(rig, f"{LABELLED}resources: {{spot: true}}\n")
     (instance,) = eventually(lambda: instances(ec2, job), "a machine came")
-    (request,) = ec2.describe_spot_instance_requests()["SpotInstanceRequests"]
-    assert request["InstanceId"] == instance["InstanceId"]
+    assert instance["InstanceLifecycle"] == "spot"
     (template,) = ec2.describe_launch_templates()["LaunchTemplates"]
     scaling = boto3.client("autoscaling", REGION)
     (group,) = scaling.describe_auto_scaling_groups()["AutoScalingGroups"]
     tagged = {
         "instance": instance["Tags"],
-        "request": request["Tags"],
         "template": template["Tags"],
         "group": group["Tags"],
     }

@@ -142,6 +142,7 @@ def test_half_a_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"resources": {"image": "ami-0123456789abcdef0"}}, "resources.image"),
         ({"resources": {"image": "jax"}}, "resources.image"),
+        ({"resources": {"image": "../../x"}}, "resources.image"),
         ({"limits": {"max_duration": "700h"}}, "limits.max_duration"),
         ({"hyperparameters": {f"h{n}": n for n in range(101)}}, "hyperparameters"),
         ({"hyperparameters": {"prompt": "x" * 2501}}, "hyperparameters.prompt"),

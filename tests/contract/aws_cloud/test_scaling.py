@@ -23,6 +23,9 @@ def scaling(client_of: ClientOf) -> Any:
     return client_of("autoscaling")
 
 
+TAG = [{"Key": "of", "Value": "template"}]
+
+
 @pytest.fixture
 def group(ec2: Any, scaling: Any, launch: dict[str, Any]) -> dict[str, Any]:
     """Give the parameters of a group of two spot machines in two zones."""
@@ -31,7 +34,7 @@ def group(ec2: Any, scaling: Any, launch: dict[str, Any]) -> dict[str, Any]:
         "UserData": "IyEvYmluL3NoCg==",
         "InstanceInitiatedShutdownBehavior": "terminate",
     }
-    tagged = [{"ResourceType": "volume", "Tags": [{"Key": "of", "Value": "template"}]}]
+    tagged = [{"ResourceType": "volume", "Tags": TAG}]
     ec2.create_launch_template(
         LaunchTemplateName=NAME, LaunchTemplateData={**data, "TagSpecifications": tagged}
     )
@@ -225,15 +228,30 @@ class TestAGroupIsRefused:
         asked = {**group, **changed}
         assert refusal(scaling.create_auto_scaling_group, **asked) == ("ValidationError", 400)
 
-    def test_whose_template_requests_spot_machines_itself(
-        self, ec2: Any, scaling: Any, group: dict[str, Any], launch: dict[str, Any]
+    @pytest.mark.parametrize(
+        ("more", "code"),
+        [
+            ({"InstanceMarketOptions": {"MarketType": "spot"}}, "InvalidQueryParameter"),
+            (
+                {"TagSpecifications": [{"ResourceType": "spot-instances-request", "Tags": TAG}]},
+                "ValidationError",
+            ),
+        ],
+    )
+    def test_whose_template_says_itself_what_is_spot(
+        self,
+        ec2: Any,
+        scaling: Any,
+        group: dict[str, Any],
+        launch: dict[str, Any],
+        more: dict[str, Any],
+        code: str,
     ) -> None:
-        data = {name: launch[name] for name in ("ImageId", "InstanceType")}
-        data["InstanceMarketOptions"] = {"MarketType": "spot"}
+        data = {name: launch[name] for name in ("ImageId", "InstanceType")} | more
         ec2.create_launch_template(LaunchTemplateName="spot", LaunchTemplateData=data)
         template = {"LaunchTemplateSpecification": {"LaunchTemplateName": "spot"}}
         asked = {**group, "MixedInstancesPolicy": {"LaunchTemplate": template}}
-        assert refusal(scaling.create_auto_scaling_group, **asked) == ("ValidationError", 400)
+        assert refusal(scaling.create_auto_scaling_group, **asked) == (code, 400)
 
     def test_when_there_is_one_of_this_name(self, scaling: Any, group: dict[str, Any]) -> None:
         scaling.create_auto_scaling_group(**group)

@@ -117,11 +117,6 @@ def launch_orders(group: Group, *, spot: bool) -> list[Order]:
     """Return the launches to try for one more instance; Refusal for a template that is none."""
     backend = ec2_backends[ACCOUNT][group.region]
     params = merged(backend, {"LaunchTemplate": group.template})
-    if group.mixed and "InstanceMarketOptions" in params:
-        raise Refusal(
-            "InvalidParameterCombination",
-            "A template that requests Spot Instances can't be one of a mixed instances policy.",
-        )
     if spot and group.mixed:
         price = group.mixed.get("InstancesDistribution", {}).get("SpotMaxPrice")
         options = {"MaxPrice": price} if price else {}

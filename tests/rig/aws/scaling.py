@@ -222,10 +222,25 @@ def _check(group: Group) -> None:
             f"{group.least} and max size:{group.most}",
         )
     try:
-        launch_orders(group, spot=False)
+        orders = launch_orders(group, spot=False)
     except Refusal as refusal:
-        message = f"You must use a valid fully-formed launch template. {refusal.message}"
-        raise Refusal("ValidationError", message) from refusal
+        raise _no_template(refusal.message) from refusal
+    if group.mixed:
+        _check_of_mixed(orders[0].params)
+
+
+def _check_of_mixed(params: dict[str, Any]) -> None:
+    """Refuse what a template of a mixed policy may not have, or (tags) possibly may not."""
+    if "InstanceMarketOptions" in params:
+        message = "Incompatible launch template: it requests Spot Instances itself."
+        raise Refusal("InvalidQueryParameter", message)
+    kinds = {each["ResourceType"] for each in params.get("TagSpecifications", [])}
+    if "spot-instances-request" in kinds:
+        raise _no_template("It has tags for Spot requests, and makes none.")
+
+
+def _no_template(why: str) -> Refusal:
+    return Refusal("ValidationError", f"You must use a valid fully-formed launch template. {why}")
 
 
 def _page(call: Call, key: str, found: list[Any]) -> dict[str, Any]:
