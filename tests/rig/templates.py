@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def start_from(bench: Bench, template: str) -> str:
 
 def told(folder: Path) -> list[list[str]]:
     """Return the arguments of each command in a template's README."""
-    return [each.split() for each in COMMAND.findall((folder / "README.md").read_text())]
+    return [shlex.split(each) for each in COMMAND.findall((folder / "README.md").read_text())]
 
 
 def settings(**hyperparameters: int) -> list[str]:
