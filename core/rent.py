@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from llmcloud.core.errors import UsageError
 from llmcloud.core.instances import GLOBAL, HOUR_S, Ask, Instance, InstanceState
 from llmcloud.core.launch import insist, nowhere
+from llmcloud.core.spec.fields import is_name
 from llmcloud.runtime import status
 from llmcloud.runtime.errors import (
     Conflict,
@@ -142,7 +143,7 @@ class Landlord:
 
     def places(self, name: str) -> frozenset[str]:
         """Return where something of a name is; NotFound, with the names there are."""
-        found = self.instances.places(name)
+        found = self.instances.places(name) if is_name(name) else frozenset()
         if not found:
             self.find(name)  # which says so
         return found

@@ -293,6 +293,13 @@ Name = Annotated[
     ),
     _pattern(_NAME),
 ]
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a job, or a machine by itself, may be called so."""
+    return re.fullmatch(_NAME, text) is not None
+
+
 Variable = Annotated[
     str,
     _matches(_VARIABLE, "an environment variable", "Use letters, digits and _"),

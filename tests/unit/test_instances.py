@@ -28,7 +28,7 @@ from llmcloud.core.rent import Landlord, Tenancy
 from llmcloud.providers.aws import instance_request, names, sessions
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.runtime import status
-from llmcloud.runtime.errors import PermissionDenied, Unavailable
+from llmcloud.runtime.errors import NotFound, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -278,3 +278,11 @@ def test_a_machine_that_ends_before_it_answers_is_not_said_to_run() -> None:
     landlord = Landlord(silent, clock=lambda: clock.now, wait=wait)  # type: ignore[arg-type]
     with pytest.raises(Unavailable, match="box has ended"):
         landlord.await_ready(BOX)
+
+
+@pytest.mark.parametrize("name", ["../box", "a b", "", "Box", "box\n"])
+def test_what_is_no_name_is_no_machines_and_reaches_no_service(name: str) -> None:
+    nobody: Any = SimpleNamespace(provider="aws", look=lambda: Seen((BOX,)))
+    with pytest.raises(NotFound, match="no machine") as raised:
+        Landlord(nobody).places(name)
+    assert "box" in raised.value.fix
