@@ -185,7 +185,8 @@ class Catalog:
         """Return what may have been meant by a machine that nothing satisfies."""
         if machine.instance_type:
             types = {each.instance_type: each for each in self.listings}
-            close = difflib.get_close_matches(machine.instance_type, types, n=NEAREST)
+            asked = machine.instance_type.lower()
+            close = difflib.get_close_matches(asked, types, n=NEAREST)
             return [types[each] for each in close]
         wanted = machine.accelerator
         if not wanted or not wanted.count:

@@ -151,7 +151,7 @@ def _unknown(machines: Sequence[Machine]) -> NoCapacity:
 def _no_region(names: Sequence[str]) -> NoCapacity:
     known = read().regions()
     near = dict.fromkeys(
-        each for name in names for each in difflib.get_close_matches(name, known, n=2)
+        each for name in names for each in difflib.get_close_matches(name.lower(), known, n=2)
     )
     fix = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
     what = f"The catalog has no region {' nor '.join(names)}."

@@ -287,6 +287,8 @@ def test_roles_share_a_type_and_take_spot_only_where_all_do(
         ({"memory": "9TB+", "cpus": 3}, "has 3 CPUs, 9TB+ of memory.", "llmcloud accelerators"),
         ({"accelerator": "L4:1", "region": ["eu-west-1"]}, "in eu-west-1.", "eu-central-1"),
         ({"cpus": 2, "region": ["us-eest-1"]}, "no region us-eest-1.", "us-west-1 or us-east-1?"),
+        ({"cpus": 2, "region": ["US-EAST-1"]}, "no region US-EAST-1.", "us-east-1 or "),
+        ({"instance_type": "P4D.24XLARGE"}, "P4D.24XLARGE", "p4d.24xlarge"),
         ({"cpus": 2, "region": ["moon"]}, "no region moon.", "There are af-south-1, "),
         ({"cpus": "2+", "region": ["ap-east-1"]}, " and 13 more in ap-east-1.", "us-east-1"),
         ({"instance_type": "p5e.48xlarge"}, "no price on demand of H200:8", "reserved"),
