@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmcloud.cli import output
+from llmcloud.cli import output, progress
 from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
 from llmcloud.core import gc as sweep
 from llmcloud.runtime.errors import Failure
@@ -42,7 +42,8 @@ def gc(
     elif not failures:
         output.say("Nothing is left over.")
     if found and not dry_run and output.confirm(f"Remove these {len(found)}?", yes=yes):
-        kept = [failure for each in found if (failure := _failure(each))]
+        with progress.count("removed") as tell:
+            kept = sweep.remove(found, tell)
         output.say(f"Removed {len(found) - len(kept)}.")
         failures += kept
     if failures:  # what was found may not be all
@@ -56,12 +57,3 @@ def _row(leftover: Leftover) -> list[str]:
 
     size = render.size(leftover.size_bytes) if leftover.size_bytes else "-"  # a machine has none
     return [leftover.kind, leftover.job or "-", size, leftover.detail, leftover.id]
-
-
-def _failure(found: sweep.Found) -> Failure | None:
-    """Remove a leftover; one that can't be removed keeps no other from going."""
-    try:
-        found.remove()
-    except Failure as failure:
-        return failure
-    return None

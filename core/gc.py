@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,10 +23,12 @@ from llmcloud.runtime.errors import (
     StoreGone,
     Unreadable,
 )
+from llmcloud.runtime.interruptible import begun
 from llmcloud.runtime.status import State, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from concurrent.futures import Future
 
     from llmcloud.core.job import Job
     from llmcloud.core.provider import Compute
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 KEEP_S = 7 * 86400.0  # what only the node of a job that ended badly has may be resumed from
 ENDED_BADLY = {State.LOST, State.FAILED}
+AT_ONCE = 8
 CUT_OFF, FOLDER = "submit", "folder"
 
 
@@ -139,7 +144,56 @@ def find(
             for leftover in leftovers
             if leftover.kind != FOLDER or leftover.job not in sorted_.resumable
         ]
-    return sorted(found, key=lambda each: each.compute is None)  # first what makes room
+    return found
+
+
+def remove(found: Sequence[Found], tell: Callable[[int, int], None]) -> list[Failure]:
+    """Remove leftovers, and return why some could not be: no other stays for that.
+
+    Those of one job go one after another, many jobs at once. `tell` is given how many are done, of
+    how many.
+    """
+    failures: list[Failure] = []
+    done = 0
+    for is_store in (False, True):  # first what makes room
+        own = [each for each in found if (each.compute is None) == is_store]
+        for count, failed in _removed(_by_job(own)):
+            tell(done := done + count, len(found))
+            failures += failed
+    return failures
+
+
+def _by_job(found: Sequence[Found]) -> Iterable[list[Found]]:
+    grouped: dict[str, list[Found]] = {}
+    for each in found:
+        grouped.setdefault(each.leftover.job or each.leftover.id, []).append(each)
+    return grouped.values()
+
+
+def _removed(jobs_of: Iterable[list[Found]]) -> Iterator[tuple[int, list[Failure]]]:
+    """Yield of each job how many leftovers it had, and what went wrong."""
+    running: deque[tuple[int, Future[list[Failure]]]] = deque()
+    for own in jobs_of:
+        if len(running) == AT_ONCE:
+            yield _ended(running.popleft())
+        running.append((len(own), begun(functools.partial(_remove_all, own))))
+    while running:
+        yield _ended(running.popleft())
+
+
+def _ended(one: tuple[int, Future[list[Failure]]]) -> tuple[int, list[Failure]]:
+    count, removing = one
+    return count, removing.result()
+
+
+def _remove_all(own: list[Found]) -> list[Failure]:
+    failures = []
+    for each in own:
+        try:
+            each.remove()
+        except Failure as failure:
+            failures.append(failure)
+    return failures
 
 
 def _urls_told_by(computes: Sequence[Compute]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -136,3 +137,41 @@ def test_a_store_that_can_not_be_read_keeps_the_others_from_nothing(
     found = gc.find([deleted, store], [Provider("local")], failures.append)  # type: ignore[list-item]
     assert [each.leftover for each in found] == [LEFT]
     assert failures == [closed]
+
+
+class Removing:
+    """A provider that removes what belongs to two jobs only while both are being removed."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self.both = threading.Barrier(2)
+        self.removed: list[str] = []
+
+    def remove(self, leftover: Leftover) -> bool:
+        if leftover.kind == "machine":
+            self.both.wait(timeout=60)
+        if leftover.id == "stays":
+            raise Unavailable("It won't go.")
+        self.removed.append(leftover.id)
+        return True
+
+
+def test_what_many_jobs_left_goes_at_once_and_that_of_one_in_order(store: FileStore) -> None:
+    provider: Any = Removing()
+    leftovers = [
+        Leftover("machine", "machine of 1", "job-1"),
+        Leftover("group", "group of 1", "job-1"),
+        Leftover("machine", "machine of 2", "job-2"),
+        Leftover("role", "stays", "job-2"),
+        Leftover("template", "template of 2", "job-2"),
+    ]
+    told: list[tuple[int, int]] = []
+    found = [gc.Found(each, store, provider) for each in leftovers]
+    failures = gc.remove(found, lambda done, total: told.append((done, total)))
+    assert [failure.what for failure in failures] == ["It won't go."]
+    assert sorted(provider.removed) == sorted(each.id for each in leftovers if each.id != "stays")
+    for job in ("1", "2"):
+        own = [each for each in provider.removed if each.endswith(job)]
+        assert own[0] == f"machine of {job}"
+    assert told == [(2, 5), (5, 5)]
