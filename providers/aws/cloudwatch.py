@@ -105,19 +105,21 @@ class JobLog:
         """Yield what is new of a stream, with the position after it."""
         at, host = self._at.get(stream, Position()), _host(stream)
         skip, seen = (at.passed, Counter[str]()) if at.token else (0, Counter(at.marks))
+        seen_ts_ms = at.ts_ms
         while True:
             page = self._page(stream, at)
             if page is None:
                 if not at.token:
                     return
                 skip, seen, at = 0, Counter(at.marks), replace(at, token="", passed=0)
+                seen_ts_ms = at.ts_ms
                 continue
             for found in page["events"]:
                 if skip:
                     skip -= 1
                     continue
                 ts_ms, mark = found["timestamp"], _mark(found)
-                if ts_ms == at.ts_ms and seen[mark]:
+                if ts_ms == seen_ts_ms and seen[mark]:
                     seen[mark] -= 1
                     at = replace(at, passed=at.passed + 1)
                     continue
@@ -127,7 +129,8 @@ class JobLog:
             if token == at.token:
                 return
             at = replace(at, token=token, passed=skip)
-            self._at[stream] = at  # all that came before was yielded, and taken
+            if not any(seen.values()):  # else some of what comes was taken before
+                self._at[stream] = at  # all that came before was yielded, and taken
 
     def _page(self, stream: str, at: Position) -> dict[str, Any] | None:
         """Return the page at a position; None when its token has expired, or nothing is there."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from botocore.exceptions import ClientError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llmcloud.core.errors import UsageError
@@ -91,8 +91,18 @@ STEPS = st.lists(
 )
 
 
+HOST, ANOTHER = "algo-1-17", "algo-2-17"
+LEFT_AMONG_LINES_SEEN_BEFORE = [
+    *[("put", HOST, 2, "a")] * 3,
+    *[("poll", 0), ("expire",)],
+    *[("put", HOST, 2, "a"), ("put", ANOTHER, 1, "a")],
+    ("poll", 1),
+]
+
+
 @settings(max_examples=400)
 @given(cuts=SIZES, steps=STEPS)
+@example(cuts=[2], steps=LEFT_AMONG_LINES_SEEN_BEFORE)
 def test_each_line_comes_once_and_in_order(cuts: list[int], steps: list[Any]) -> None:
     """A reader may be left in mid-page, tokens may expire, and another reader may go on."""
     service = CloudWatch(cuts)
