@@ -48,6 +48,7 @@ OWN = {"spot": ("LaunchTemplate", "AutoScalingGroup"), "managed": ("TrainingJob"
 LAUNCHES = "RunInstances"
 AT_ONCE = 8  # subjects that are made ready
 HELD_POLL_S = 0.5
+GC_S = 1200.0 if ALL else 120.0  # of more than a hundred jobs
 RUNTIME = ".pyz"
 FRESH = ("eu-north-1", "eu-central-1", "ap-south-1", "ca-central-1", "us-east-2", "eu-west-1")
 
@@ -297,7 +298,7 @@ def _trainings(submitter: Submitter) -> list[dict[str, Any]]:
 
 def _collect(submitter: Submitter) -> None:
     """Remove what there is of all jobs; a second look finds nothing."""
-    done = submitter.cli("gc", "--yes")
+    done = submitter.cli("gc", "--yes", timeout_s=GC_S)
     assert done.code == 0, done.err
     assert submitter.left() == {}
     assert _trainings(submitter) == []
