@@ -107,7 +107,7 @@ def list_instances(
     seen = landlord.instances.look(with_jobs=everything)
     told = list({str(each): each for each in seen.failures}.values())
     is_unknown = bool(told and not seen.instances)  # there may be some, for all we know
-    for failure in told[is_unknown:]:
+    for failure in told[1:] if is_unknown else told:
         output.warn(f"not looked at: {failure}")
     if is_unknown:
         raise told[0]

@@ -157,9 +157,9 @@ def remove(found: Sequence[Found], tell: Callable[[int, int], None]) -> list[Fai
     done = 0
     for is_store in (False, True):  # first what makes room
         own = [each for each in found if (each.compute is None) == is_store]
-        for count, failed in _removed(_by_job(own)):
-            tell(done := done + count, len(found))
-            failures += failed
+        for ends in _removed(_by_job(own)):
+            tell(done := done + len(ends), len(found))
+            failures += filter(None, ends)
     return failures
 
 
@@ -170,30 +170,27 @@ def _by_job(found: Sequence[Found]) -> Iterable[list[Found]]:
     return grouped.values()
 
 
-def _removed(jobs_of: Iterable[list[Found]]) -> Iterator[tuple[int, list[Failure]]]:
-    """Yield of each job how many leftovers it had, and what went wrong."""
-    running: deque[tuple[int, Future[list[Failure]]]] = deque()
+def _removed(jobs_of: Iterable[list[Found]]) -> Iterator[list[Failure | None]]:
+    """Yield, job by job, what went wrong with each of its leftovers, if anything did."""
+    running: deque[Future[list[Failure | None]]] = deque()
     for own in jobs_of:
         if len(running) == AT_ONCE:
-            yield _ended(running.popleft())
-        running.append((len(own), begun(functools.partial(_remove_all, own))))
+            yield running.popleft().result()
+        running.append(begun(functools.partial(_end_all, own)))
     while running:
-        yield _ended(running.popleft())
+        yield running.popleft().result()
 
 
-def _ended(one: tuple[int, Future[list[Failure]]]) -> tuple[int, list[Failure]]:
-    count, removing = one
-    return count, removing.result()
+def _end_all(own: list[Found]) -> list[Failure | None]:
+    return [_end(each) for each in own]
 
 
-def _remove_all(own: list[Found]) -> list[Failure]:
-    failures = []
-    for each in own:
-        try:
-            each.remove()
-        except Failure as failure:
-            failures.append(failure)
-    return failures
+def _end(found: Found) -> Failure | None:
+    try:
+        found.remove()
+    except Failure as failure:
+        return failure
+    return None
 
 
 def _urls_told_by(computes: Sequence[Compute]) -> dict[str, str]:

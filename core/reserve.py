@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Compute
     from llmcloud.runtime.store import ObjectStore
 
-ELSEWHERE_S = (
-    600.0  # how long a submit on another machine is believed to be at work, unless renewed
-)
+ELSEWHERE_S = 600.0  # how long who reserved it on another machine is believed to be at work
 RENEW_S = ELSEWHERE_S / 4
 BEFORE_MACHINES = {State.SUBMITTED, State.STAGING, State.PROVISIONING}
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
-# Google's SDK would look buckets up in threads that outlive a test, and
+# Google's SDK would look buckets up in threads that outlive a test.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
-# ask the network whether this is a machine of Google's; it reads this once.
+# It would ask the network whether this is a machine of Google's; it reads this once.
 os.environ["NO_GCE_CHECK"] = "true"
 os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # nor the AWS SDK whether it is one of Amazon's
 

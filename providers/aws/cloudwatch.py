@@ -55,6 +55,10 @@ class Position:
         marks = (*self.marks, mark) if ts_ms == self.ts_ms else (mark,)
         return replace(self, passed=self.passed + 1, ts_ms=ts_ms, marks=marks)
 
+    def seen(self) -> Counter[tuple[int, str]]:
+        """Return the lines to pass over, by time and mark."""
+        return Counter((self.ts_ms, mark) for mark in self.marks)
+
 
 class JobLog:
     """Reads what is new of a training job's log, each time it is asked.
@@ -104,23 +108,21 @@ class JobLog:
     def _new(self, stream: str) -> Iterator[tuple[Event, str, Position]]:
         """Yield what is new of a stream, with the position after it."""
         at, host = self._at.get(stream, Position()), _host(stream)
-        skip, seen = (at.passed, Counter[str]()) if at.token else (0, Counter(at.marks))
-        seen_ts_ms = at.ts_ms
+        skip, seen = (at.passed, Counter[tuple[int, str]]()) if at.token else (0, at.seen())
         while True:
             page = self._page(stream, at)
             if page is None:
                 if not at.token:
                     return
-                skip, seen, at = 0, Counter(at.marks), replace(at, token="", passed=0)
-                seen_ts_ms = at.ts_ms
+                skip, seen, at = 0, at.seen(), replace(at, token="", passed=0)
                 continue
             for found in page["events"]:
                 if skip:
                     skip -= 1
                     continue
                 ts_ms, mark = found["timestamp"], _mark(found)
-                if ts_ms == seen_ts_ms and seen[mark]:
-                    seen[mark] -= 1
+                if seen[ts_ms, mark]:
+                    seen[ts_ms, mark] -= 1
                     at = replace(at, passed=at.passed + 1)
                     continue
                 at = at.after(ts_ms, mark)

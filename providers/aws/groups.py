@@ -49,16 +49,22 @@ class Groups:
         """
         with tolerated(THERE):
             self._ec2.create_launch_template(**template)
-        name, found = group["AutoScalingGroupName"], None  # a Status is that it is being deleted
+        is_made = False
         with tolerated(THERE):
             self._scaling.create_auto_scaling_group(**group)
-            found = group
-        found = found or self._find(name)
-        if found is None or "Status" in found or _template(found) != _template(group):
-            self._delete(name, found)
-            raise Unavailable("An earlier group is still there.", where=name)
+            is_made = True
+        if not is_made:
+            self._expect_same(group)
         if end:
             self._scaling.put_scheduled_update_group_action(**end)
+
+    def _expect_same(self, group: dict[str, Any]) -> None:
+        """Raise Unavailable where the group of this name is an earlier launch's, or going."""
+        name = group["AutoScalingGroupName"]
+        found = self._find(name)
+        if found is None or _is_going(found) or _template(found) != _template(group):
+            self._delete(name, found)
+            raise Unavailable("An earlier group is still there.", where=name)
 
     def coming(self, job: str) -> list[Machine]:
         """Return the machines that a group is to bring, with why its last try failed, if it did.
@@ -99,7 +105,7 @@ class Groups:
         name = names.of_job(job)
         with translated(f"{self._region}, {name}"):
             found = self._find(name)
-        if found is not None and "Status" not in found:
+        if found is not None and not _is_going(found):
             where = f"{self._region}, {name}"
             raise Unavailable("The group can't be deleted yet: it is at work.", where=where)
 
@@ -109,7 +115,7 @@ class Groups:
         return groups[0] if groups else None
 
     def _delete(self, name: str, found: dict[str, Any] | None) -> None:
-        if found is None or "Status" in found:
+        if found is None or _is_going(found):
             return
         with tolerated(BUSY):
             self._scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
@@ -120,6 +126,11 @@ class Groups:
         if code:
             refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
             raise failure(refusal, f"{self._region}, spot")
+
+
+def _is_going(group: dict[str, Any]) -> bool:
+    """Tell whether a group is being deleted: only then it has a status."""
+    return "Status" in group
 
 
 def _has_failed(activity: dict[str, Any]) -> bool:

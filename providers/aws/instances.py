@@ -24,7 +24,7 @@ from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.machine_request import Where, region_of, run
 from llmcloud.providers.aws.machines import MADE_ALREADY
-from llmcloud.providers.aws.network import AT_ONCE, Network, Subnet, in_regions, regions
+from llmcloud.providers.aws.network import Network, Subnet, everywhere, in_regions
 from llmcloud.providers.aws.roles import Roles
 from llmcloud.runtime.errors import Failure, Unavailable
 
@@ -57,14 +57,10 @@ class AwsInstances(Instances):
         keys = [names.INSTANCE, *([names.JOB] if with_jobs else [])]
         filters = [{"Name": "tag-key", "Values": keys}, instance_view.NOT_ENDED]
 
-        def within(region: str) -> list[Instance] | Failure:
-            try:
-                return [*instance_view.look(self._account, region, filters)]
-            except Failure as failure:
-                return failure
+        def within(region: str) -> list[Instance]:
+            return [*instance_view.look(self._account, region, filters)]
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            by_region = list(pool.map(within, regions(self._account)))
+        by_region = everywhere(self._account, within).values()
         failures = [each for each in by_region if isinstance(each, Failure)]
         if len(failures) == len(by_region):
             raise failures[0]

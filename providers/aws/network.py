@@ -52,26 +52,33 @@ def regions(account: Account) -> list[str]:
     return [each["RegionName"] for each in found]
 
 
+def everywhere(account: Account, look: Callable[[str], T]) -> dict[str, T | Failure]:
+    """Do the same in all regions at once; what fails in one is what there is of it."""
+
+    def within(region: str) -> T | Failure:
+        try:
+            return look(region)
+        except Failure as failure:
+            return failure
+
+    there = regions(account)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(there, pool.map(within, there), strict=True))
+
+
 def in_regions(account: Account, look: Callable[[str], T]) -> dict[str, T | None]:
     """Do the same in all regions at once; None is of those that we may not look at.
 
     Organisations close regions to all. Raises what was said of one where that is all of them.
     """
-    refusals: list[Failure] = []
-
-    def within(region: str) -> T | None:
-        try:
-            return look(region)
-        except (PermissionDenied, CredentialsError) as failure:
-            refusals.append(failure)
-            return None
-
-    there = regions(account)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = dict(zip(there, pool.map(within, there), strict=True))
-    if len(refusals) == len(there):
-        raise refusals[0]
-    return found
+    found = everywhere(account, look)
+    failures = [each for each in found.values() if isinstance(each, Failure)]
+    for failure in failures:
+        if not isinstance(failure, (PermissionDenied, CredentialsError)):
+            raise failure
+    if len(failures) == len(found):
+        raise failures[0]
+    return {region: None if isinstance(each, Failure) else each for region, each in found.items()}
 
 
 class Network:

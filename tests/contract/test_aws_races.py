@@ -214,32 +214,20 @@ class TestAGroup:
         assert machine.state is MachineState.COMING
         assert "InvalidKMSKey.InvalidState" in machine.detail
 
-    def test_that_its_own_node_deletes_meanwhile_is_deleted(
-        self, rig: ComputeRig, remote: Remote
+    @pytest.mark.parametrize(
+        ("service", "operation", "code"),
+        [
+            ("autoscaling", "DeleteAutoScalingGroup", "ValidationError"),
+            ("ec2", "DeleteLaunchTemplate", "InvalidLaunchTemplateId.NotFound"),
+        ],
+    )
+    def test_that_somebody_else_deletes_meanwhile_is_deleted(
+        self, rig: ComputeRig, remote: Remote, service: str, operation: str, code: str
     ) -> None:
+        """Its own node may, as the last one of the job; or it, or its template, in the console."""
         ask(rig, job := rig.staged(SPOT))
         remote.post(
-            "faults",
-            service="autoscaling",
-            operation="DeleteAutoScalingGroup",
-            code="ValidationError",
-            status=400,
-            after=True,
-        )
-        rig.delete(job)
-        assert groups(job) == []
-
-    def test_whose_template_somebody_else_deletes_meanwhile_is_deleted(
-        self, rig: ComputeRig, remote: Remote
-    ) -> None:
-        ask(rig, job := rig.staged(SPOT))
-        remote.post(
-            "faults",
-            service="ec2",
-            operation="DeleteLaunchTemplate",
-            code="InvalidLaunchTemplateId.NotFound",
-            status=400,
-            after=True,
+            "faults", service=service, operation=operation, code=code, status=400, after=True
         )
         rig.delete(job)
         assert groups(job) == []
