@@ -114,7 +114,8 @@ def wait(
     except UnitError as error:
         raise UsageError(f"--timeout: {error.message}.", fix=error.hint) from error
     opened = OpenJob.find(job, store)
-    ended = wait_for_end(opened.status, timeout_s)
+    tell = (lambda _: None) if as_json else stay.Narrator(opened)
+    ended = wait_for_end(opened.status, timeout_s, tell)
     if not ended.state.is_final:
         raise Unavailable(
             f"{opened.id} has not ended within {timeout}: it is {ended.state.value}.",

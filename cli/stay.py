@@ -86,6 +86,25 @@ class Patience:
         self._tell(f"{said} ({span(now - self._since)})")
 
 
+class Narrator:
+    """Says each state and attempt that a job comes to, and that its machines are yet to start."""
+
+    def __init__(self, opened: OpenJob) -> None:
+        nodes = jobs.read(opened.store, opened.id).task.nodes
+        self._patience = Patience(lambda: _whereabouts(opened, nodes))
+        self._last: tuple[State, int] | None = None
+
+    def __call__(self, seen: Status) -> None:
+        """Look at a job's state once; of its end others tell."""
+        if seen.state.is_final:
+            return
+        if self._last != (now := (seen.state, seen.attempt)):
+            again = f", attempt {seen.attempt}" if seen.attempt > 1 else ""
+            output.say(f"{seen.job}: {seen.state.value}{again}")
+        self._last = now
+        self._patience(seen)
+
+
 def _whereabouts(opened: OpenJob, nodes: int) -> str:
     """Say what a job's nodes do, or what its provider says of machines that are to come."""
     try:

@@ -72,13 +72,18 @@ class Ending:
 def wait_for_end(
     observe: Callable[[], Status],
     timeout_s: float | None,
+    tell: Callable[[Status], None],
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> Status:
-    """Return a job's status once it is final, or as it is when the time is up."""
+    """Return a job's status once it is final, or as it is when the time is up.
+
+    `tell` is given each status that is seen on the way.
+    """
     deadline = None if timeout_s is None else clock() + timeout_s
     while True:
         seen = observe()
+        tell(seen)
         if seen.state.is_final or (deadline is not None and clock() >= deadline):
             return seen
         wait(POLL_S)

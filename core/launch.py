@@ -62,12 +62,18 @@ class Launcher:
         except Failure as failure:
             error = str(failure)
             state = State.CANCELLED if isinstance(failure, JobCancelled) else State.FAILED
+            none_came = isinstance(failure, (NoCapacity, QuotaExceeded))
 
             def failed(now: Status) -> Status | None:
                 if now.attempt != before.attempt:
                     return None
-                ended_at = status.now()
-                return dataclasses.replace(now, state=state, ended_at=ended_at, error=error)
+                return dataclasses.replace(
+                    now,
+                    state=state,
+                    ended_at=status.now(),
+                    launched_at=None if none_came else now.launched_at,  # what never was cost none
+                    error=error,
+                )
 
             status.change(self.store, self.job.id, failed)
             if not self.compute.tidies_up:

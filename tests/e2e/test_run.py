@@ -57,6 +57,22 @@ def test_a_detached_submit_prints_one_document(bench: Bench) -> None:
     assert bench.cli("wait", "away", "--json").document["state"] == "succeeded"
 
 
+def test_a_wait_says_each_state_that_the_job_comes_to(bench: Bench) -> None:
+    go = bench.root / "go"
+    job = bench.submit(bench.job("slow", f"until [ -e {go} ]; do sleep 0.05; done"))
+    waiting = bench.start("wait", job)
+    said = []
+    for line in waiting.stderr:
+        said.append(line.decode().strip())
+        if said[-1] == f"{job}: running":
+            go.touch()
+    assert bench.end(waiting).code == 0
+    assert said[-2:] == [f"{job}: running", f"{job} succeeded."]
+    assert len(said) == len(set(said))
+    quiet = bench.cli("wait", job, "--json")
+    assert (quiet.code, quiet.document["state"]) == (0, "succeeded")
+
+
 def test_a_followed_submit_prints_one_object_a_line_with_json(bench: Bench) -> None:
     done = bench.cli("submit", bench.job("json", "echo hello"), "--json")
     assert done.code == 0, done.err

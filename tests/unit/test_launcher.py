@@ -145,6 +145,7 @@ def test_what_no_place_has_fails_the_job_with_every_reason(store: FileStore) -> 
     found = status.read(store, "n-1")
     assert found.state is State.FAILED
     assert "None allowed" in (found.error or "")
+    assert found.launched_at is None  # what no place had costs nothing
     assert [place.region for place in cloud.deleted] == ["east", "west"]
     assert journal.pending(store, "n-1") == []
 

@@ -182,8 +182,11 @@ def test_a_lost_job_is_not_waited_for(nodes: Nodes) -> None:
 
 def test_a_wait_gives_up_when_its_time_is_over() -> None:
     clock = Clock()
-    found = wait_for_end(lambda: status(State.RUNNING), 60.0, clock, clock.sleep)
+    seen: list[State] = []
+    tell = lambda each: seen.append(each.state)  # noqa: E731
+    found = wait_for_end(lambda: status(State.RUNNING), 60.0, tell, clock, clock.sleep)
     assert found.state is State.RUNNING
+    assert set(seen) == {State.RUNNING}
     assert 60 <= clock.now - 1000 < 62
-    found = wait_for_end(lambda: status(State.FAILED), None, clock, clock.sleep)
+    found = wait_for_end(lambda: status(State.FAILED), None, tell, clock, clock.sleep)
     assert found.state is State.FAILED
