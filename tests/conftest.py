@@ -14,9 +14,10 @@ import hypothesis
 import pytest
 
 import llmcloud
+from llmcloud.runtime import process
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Collection, Generator, Iterator
 
     from tests.rig.aws.rig import Rig
     from tests.rig.emulators.catalog import Emulators
@@ -110,6 +111,20 @@ def _all_is_loaded() -> None:
         if "templates" not in module.name:
             importlib.import_module(module.name)
     gc.freeze()  # transfers collect garbage after each failure; what is loaded never is any
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _what_tests_started_stays() -> Iterator[None]:
+    """Refuse to end all that is below this process: the emulators are, that other tests use."""
+    kill_below = process.kill_below
+
+    def guarded(pid: int, spare: Collection[int] = ()) -> None:
+        assert pid != os.getpid(), "run this in a process of its own"
+        kill_below(pid, spare)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "kill_below", guarded)
+        yield
 
 
 @pytest.fixture(scope="session")

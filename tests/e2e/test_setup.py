@@ -51,3 +51,15 @@ def test_a_job_that_waits_for_the_setup_of_another_can_be_cancelled(bench: Bench
     assert bench.cli("cancel", second).code == 0
     assert bench.state(second)["state"] == "cancelled"
     assert bench.cli("cancel", first).code == 0
+
+
+def test_a_node_says_that_it_sets_up(bench: Bench) -> None:
+    """It may take longer than to boot, and nobody should take it for that."""
+    go = bench.root / "go"
+    setup = f"setup: echo preparing; until [ -e {go} ]; do sleep 0.05; done\n"
+    job = bench.submit(bench.job("slow", "true", setup))
+    bench.await_log(job, "preparing", times=2)
+    assert [node["state"] for node in bench.status(job)["nodes"]] == ["setup"]
+    assert "setup" in bench.cli("list").out
+    go.touch()
+    assert bench.cli("wait", job).code == 0

@@ -81,11 +81,3 @@ def test_what_is_said_by_two_threads_at_once_is_not_lost(tmp_path: Path) -> None
             found = heartbeat.read(place.store, JOB, 1, 0)
             assert found
             assert found.resume_step == number
-
-
-def test_a_node_says_that_it_sets_up(tmp_path: Path) -> None:
-    """It may take longer than to boot, and nobody should take it for that."""
-    said = tmp_path / "store" / layout.node(JOB, 1, 0)
-    place = seat(tmp_path, roles=("worker",), setup=f"cp {said} {tmp_path}/said")
-    assert Attempt(place, 1, Stop()).take_part().outcome is Outcome.SUCCEEDED
-    assert Heartbeat.from_json((tmp_path / "said").read_bytes()).phase is Phase.SETUP

@@ -69,12 +69,16 @@ def test_a_tree_is_found_and_ended_whole(family: tuple[subprocess.Popen[bytes], 
     assert process.below(child.pid) == []
 
 
-def test_what_is_spared_keeps_its_tree(family: tuple[subprocess.Popen[bytes], str]) -> None:
-    child, _ = family
-    other = subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    process.kill_below(os.getpid(), spare=[child.pid])
-    assert other.wait() == -signal.SIGKILL
-    assert len(process.below(child.pid)) == 3
+def test_what_is_spared_keeps_its_tree() -> None:
+    script = "bash -c 'sleep 1000 & echo $$ $!; wait' & sleep 1000 & echo $!; wait"
+    with subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        said = sorted((parent.stdout.readline().split() for _ in range(2)), key=len)
+        ((other,), (child, grandchild)) = [[int(each) for each in line] for line in said]
+        process.kill_below(parent.pid, spare=[child])
+        assert {each.pid for each in process.below(parent.pid)} == {child, grandchild}
+        assert not identify(other).is_alive
+        process.kill_below(parent.pid)
 
 
 def test_a_tag_finds_those_that_were_started_with_it(
