@@ -197,8 +197,7 @@ class Look:
     def family(self, family: str) -> Finding:
         """Tell how large the quotas of a family are."""
         said = []
-        for spot in (False, True):
-            asked = quotas.of_family(family, spot=spot)
+        for asked in quotas.of_family(family):
             quota, limit = quotas.look_up(self.account, self.region, asked)
             said.append(f"{limit:g} vCPUs of {quota}")
         return Finding("quota", True, f"{self.region}: {', '.join(said)}")

@@ -1,8 +1,9 @@
 """Which quota a machine counts to, how large it is, and how to have it raised.
 
-The families and codes are of docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-quotas.html
-and using-spot-limits.html, the form of SageMaker's names of its listing in Service Quotas, as read
-in November 2026. EC2 counts vCPUs, SageMaker instances of each type.
+The families and codes are of docs.aws.amazon.com/ec2/latest/instancetypes/ec2-instance-quotas.html,
+the form of SageMaker's names of its listing in Service Quotas, as read in November 2026. EC2 counts
+vCPUs, SageMaker instances of each type. Which spot quota P6 counts to is not said: the newest's, we
+take it.
 """
 
 from __future__ import annotations
@@ -23,27 +24,31 @@ if TYPE_CHECKING:
 
 MANAGED = "managed"
 STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
-CODES = {  # on demand, spot
-    STANDARD: ("L-1216C47A", "L-34B43A08"),
-    "G and VT": ("L-DB2E81BA", "L-3819A6DF"),
-    "P": ("L-417A185B", "L-7212CCBC"),
-    "Trn": ("L-2C3B7624", "L-6B0D517C"),
-    "Inf": ("L-1945791B", "L-B5D1601B"),
-    "DL": ("L-6E869C2A", "L-85EED4F7"),
-    "X": ("L-7295265B", "L-E3A00192"),
-    "F": ("L-74FC7D96", "L-88CF9481"),
+ON_DEMAND = {
+    STANDARD: "L-1216C47A",
+    "G and VT": "L-DB2E81BA",
+    "P": "L-417A185B",
+    "Trn": "L-2C3B7624",
+    "Inf": "L-1945791B",
+    "DL": "L-6E869C2A",
+    "X": "L-7295265B",
+    "F": "L-74FC7D96",
 }
-FAMILIES = {
-    "g": "G and VT",
-    "gr": "G and VT",
-    "vt": "G and VT",
-    "p": "P",
-    "trn": "Trn",
-    "inf": "Inf",
-    "dl": "DL",
-    "x": "X",
-    "f": "F",
+SPOT = {
+    STANDARD: "L-34B43A08",
+    "G and VT": "L-3819A6DF",
+    "P4, P3 and P2": "L-7212CCBC",
+    "P5": "L-C4BD4855",
+    "Trn": "L-6B0D517C",
+    "Inf": "L-B5D1601B",
+    "DL": "L-85EED4F7",
+    "X": "L-E3A00192",
+    "F": "L-88CF9481",
 }
+FAMILIES = {"g": "G and VT", "gr": "G and VT", "vt": "G and VT"}
+FAMILIES |= {"p": "P", "trn": "Trn", "inf": "Inf", "dl": "DL", "x": "X", "f": "F"}
+SPLIT = {"P": ("P4, P3 and P2", "P5")}  # into several quotas, of spot
+OLD_P = {"p2", "p3", "p3dn", "p4d", "p4de"}
 LIVE = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
 
 
@@ -71,17 +76,18 @@ class Quota:
 
 def quota_of(instance_type: str, *, spot: bool) -> Quota:
     """Return the quota that a machine of EC2's counts to."""
-    letters = re.match("[a-z]*", instance_type)
+    generation = instance_type.partition(".")[0]
+    letters = re.match("[a-z]*", generation)
     family = FAMILIES.get(letters[0] if letters else "", STANDARD)
-    return of_family(family, spot=spot)
+    if not spot:
+        return _on_demand(family)
+    old, new = SPLIT.get(family, (family, family))
+    return _spot(old if generation in OLD_P else new)
 
 
-def of_family(family: str, *, spot: bool) -> Quota:
-    """Return the quota of a family of machines."""
-    name = (
-        f"All {family} Spot Instance Requests" if spot else f"Running On-Demand {family} instances"
-    )
-    return Quota("ec2", name, "vCPUs", CODES[family][spot])
+def of_family(family: str) -> list[Quota]:
+    """Return the quotas of a family of machines: the one on demand, and those of spot."""
+    return [_on_demand(family), *map(_spot, SPLIT.get(family, [family]))]
 
 
 def for_offer(offer: Offer) -> Quota:
@@ -129,6 +135,14 @@ def used(account: Account, region: str, quota: Quota) -> int:
         for each in ec2.instances(account, region, LIVE)
         if quota == quota_of(each["InstanceType"], spot=_is_spot(each))
     )
+
+
+def _on_demand(family: str) -> Quota:
+    return Quota("ec2", f"Running On-Demand {family} instances", "vCPUs", ON_DEMAND[family])
+
+
+def _spot(family: str) -> Quota:
+    return Quota("ec2", f"All {family} Spot Instance Requests", "vCPUs", SPOT[family])
 
 
 def _by_name(client: Any, quota: Quota) -> tuple[Quota, float]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
 
 ACCOUNT = "123456789012"
-P_QUOTA, P_SPOT_QUOTA, G_QUOTA = "L-417A185B", "L-7212CCBC", "L-DB2E81BA"
+P_QUOTA, P5_SPOT_QUOTA, G_QUOTA = "L-417A185B", "L-C4BD4855", "L-DB2E81BA"
 
 
 @dataclass
@@ -242,12 +242,23 @@ def test_the_quota_of_the_wanted_type_is_enough_or_told_how_to_raise(doctor: Doc
     ) in less.fix
 
 
+def test_without_a_type_the_quotas_of_gpus_are_told(doctor: Doctor) -> None:
+    for code, value in ((P_QUOTA, 96), ("L-7212CCBC", 8), (P5_SPOT_QUOTA, 192)):
+        doctor.remote.post("quotas", region="us-east-1", code=code, value=value)
+    _, found = (each.detail for each in doctor.find("quota"))
+    assert found == (
+        f"us-east-1: 96 vCPUs of Running On-Demand P instances ({P_QUOTA}), "
+        "8 vCPUs of All P4, P3 and P2 Spot Instance Requests (L-7212CCBC), "
+        f"192 vCPUs of All P5 Spot Instance Requests ({P5_SPOT_QUOTA})"
+    )
+
+
 def test_spot_has_a_quota_of_its_own(doctor: Doctor) -> None:
-    doctor.remote.post("quotas", region="us-east-1", code=P_SPOT_QUOTA, value=0)
+    doctor.remote.post("quotas", region="us-east-1", code=P5_SPOT_QUOTA, value=0)
     asked = {"accelerator": "H100:8", "region": ["us-east-1"], "spot": "fallback"}
     spot, on_demand = doctor.find("quota", **asked)
     assert not spot.ok
-    assert "All P Spot Instance Requests (L-7212CCBC)" in spot.detail
+    assert "All P5 Spot Instance Requests (L-C4BD4855)" in spot.detail
     assert on_demand.ok
 
 
@@ -280,18 +291,23 @@ def test_training_jobs_have_a_quota_a_type_in_instances(doctor: Doctor) -> None:
 
 
 @pytest.mark.parametrize(
-    ("instance_type", "code"),
+    ("instance_type", "on_demand", "spot"),
     [
-        ("m7i.large", "L-1216C47A"),
-        ("g6e.xlarge", G_QUOTA),
-        ("gr6.4xlarge", G_QUOTA),
-        ("p5en.48xlarge", P_QUOTA),
-        ("trn1.32xlarge", "L-2C3B7624"),
-        ("inf2.xlarge", "L-1945791B"),
+        ("m7i.large", "L-1216C47A", "L-34B43A08"),
+        ("g6e.xlarge", G_QUOTA, "L-3819A6DF"),
+        ("gr6.4xlarge", G_QUOTA, "L-3819A6DF"),
+        ("p3dn.24xlarge", P_QUOTA, "L-7212CCBC"),
+        ("p4de.24xlarge", P_QUOTA, "L-7212CCBC"),
+        ("p5en.48xlarge", P_QUOTA, P5_SPOT_QUOTA),
+        ("trn1.32xlarge", "L-2C3B7624", "L-6B0D517C"),
+        ("inf2.xlarge", "L-1945791B", "L-B5D1601B"),
     ],
 )
-def test_a_type_counts_to_the_quota_of_its_family(instance_type: str, code: str) -> None:
-    assert quotas.quota_of(instance_type, spot=False).code == code
+def test_a_type_counts_to_the_quota_of_its_family(
+    instance_type: str, on_demand: str, spot: str
+) -> None:
+    assert quotas.quota_of(instance_type, spot=False).code == on_demand
+    assert quotas.quota_of(instance_type, spot=True).code == spot
 
 
 def test_a_region_that_is_not_enabled_is_told_with_how_to_enable_it(doctor: Doctor) -> None:

@@ -109,7 +109,7 @@ class TestAQuota:
         )
         listed: dict[str, Any] = {q["QuotaCode"]: q for page in pages for q in page["Quotas"]}
         assert listed["L-417A185B"] == quota
-        assert listed["L-7212CCBC"]["QuotaName"] == "All P Spot Instance Requests"
+        assert listed["L-C4BD4855"]["QuotaName"] == "All P5 Spot Instance Requests"
         asked["QuotaCode"] = "L-00000000"
         assert refusal(quotas.get_service_quota, **asked) == ("NoSuchResourceException", 400)
 

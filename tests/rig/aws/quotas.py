@@ -24,25 +24,31 @@ SERVICES = {
     "sagemaker": "Amazon SageMaker",
 }
 STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
-FAMILIES = {  # which family: its quota on demand, its spot quota
-    STANDARD: ("L-1216C47A", "L-34B43A08"),
-    "F": ("L-74FC7D96", "L-88CF9481"),
-    "G and VT": ("L-DB2E81BA", "L-3819A6DF"),
-    "P": ("L-417A185B", "L-7212CCBC"),
-    "X": ("L-7295265B", "L-E3A00192"),
-    "Inf": ("L-1945791B", "L-B5D1601B"),
-    "Trn": ("L-2C3B7624", "L-6B0D517C"),
-    "DL": ("L-6E869C2A", "L-85EED4F7"),
+ON_DEMAND = {
+    STANDARD: "L-1216C47A",
+    "F": "L-74FC7D96",
+    "G and VT": "L-DB2E81BA",
+    "P": "L-417A185B",
+    "X": "L-7295265B",
+    "Inf": "L-1945791B",
+    "Trn": "L-2C3B7624",
+    "DL": "L-6E869C2A",
+}
+SPOT = {
+    STANDARD: "L-34B43A08",
+    "F": "L-88CF9481",
+    "G and VT": "L-3819A6DF",
+    "P4, P3 and P2": "L-7212CCBC",
+    "P5": "L-C4BD4855",
+    "X": "L-E3A00192",
+    "Inf": "L-B5D1601B",
+    "Trn": "L-6B0D517C",
+    "DL": "L-85EED4F7",
 }
 BY_LETTERS = {"g": "G and VT", "gr": "G and VT", "vt": "G and VT", "p": "P", "trn": "Trn"}
 BY_LETTERS |= {"f": "F", "x": "X", "inf": "Inf", "dl": "DL"}
-NAMES = {
-    code: f"Running On-Demand {family} instances"
-    if not is_spot
-    else f"All {family} Spot Instance Requests"
-    for family, codes in FAMILIES.items()
-    for is_spot, code in enumerate(codes)
-}
+NAMES = {code: f"Running On-Demand {family} instances" for family, code in ON_DEMAND.items()}
+NAMES |= {code: f"All {family} Spot Instance Requests" for family, code in SPOT.items()}
 DEFAULTS = dict.fromkeys(NAMES, 0.0) | {"L-1216C47A": 5.0, "L-34B43A08": 5.0}
 APPLIED = 2000.0  # what this account has, until a test says otherwise
 TRAINING = tuple(  # SageMaker's, whose codes are not known to us: one a type, and one for spot
@@ -57,7 +63,11 @@ def code_of(instance_type: str, *, spot: bool) -> str:
     """Return the quota that an instance type counts to."""
     letters = re.match("[a-z]+", instance_type)
     family = BY_LETTERS.get(letters[0] if letters else "", STANDARD)
-    return FAMILIES[family][spot]
+    if not spot:
+        return ON_DEMAND[family]
+    if family == "P":
+        family = "P4, P3 and P2" if instance_type[1] in "234" else "P5"
+    return SPOT[family]
 
 
 def value_of(world: World, region: str, code: str) -> float:
