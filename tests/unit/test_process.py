@@ -36,13 +36,18 @@ def family() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     )
     assert child.stdout
     child.stdout.readline()
-    while len(process.below(child.pid)) < 3:
+    while len(children := process.below(child.pid)) < 3 or not all(map(_sleeps, children)):
         pass
     yield child, tag
     process.kill_below(child.pid)
     child.kill()
     child.wait()
     child.stdout.close()
+
+
+def _sleeps(child: Identity) -> bool:
+    """Tell whether it is what it shall be: before, it has its parent's environment."""
+    return (process.PROC / str(child.pid) / "comm").read_text() == "sleep\n"
 
 
 def test_a_pid_that_is_used_again_is_another_process() -> None:
