@@ -21,13 +21,9 @@ if TYPE_CHECKING:
 NEW_S = 120.0  # for a new role to be known everywhere in AWS
 # How it is refused where it is not known yet: by EC2, by Auto Scaling, which tries what a group
 # would make, and by SageMaker. EC2 may not know a new security group either.
-UNKNOWN = {
-    "InvalidParameterValue",
-    "InvalidIamInstanceProfileArn.NotFound",
-    "InvalidGroup.NotFound",
-    "ValidationError",
-    "ValidationException",
-}
+UNKNOWN = {"InvalidIamInstanceProfileArn.NotFound", "InvalidGroup.NotFound"}
+UNKNOWN_OR_INVALID = {"InvalidParameterValue", "ValidationError", "ValidationException"}
+ITS_NAMES = ("profile", "role")  # in what is said of it, and not of another value
 ABSENT, THERE = {"NoSuchEntity"}, {"EntityAlreadyExists"}
 FULL = {"LimitExceeded"}  # what a profile says that has its role, which is all that it can have
 
@@ -101,18 +97,16 @@ class Roles:
 
     @contextlib.contextmanager
     def used(self, name: str, where: str, *, has_profile: bool = True) -> Iterator[None]:
-        """Raise Unavailable for a refusal in the block while not all of AWS may know a role.
-
-        What is refused may be something else, and is again when the role is known.
-        """
+        """Raise Unavailable for a refusal in the block while not all of AWS may know a role."""
         from botocore.exceptions import ClientError
 
         try:
             yield
         except ClientError as error:
-            if code_of(error) not in UNKNOWN or not self._is_new(name, has_profile=has_profile):
-                raise
             said = Refusal.of(error).said
+            may_be = _may_be_of_role(code_of(error), said)
+            if not (may_be and self._is_new(name, has_profile=has_profile)):
+                raise
             raise Unavailable(
                 f"The machines' new role is not known everywhere yet{said}.", where=where
             ) from error
@@ -162,3 +156,8 @@ class Roles:
     @property
     def _iam(self) -> Any:
         return self._account.client_of("iam")
+
+
+def _may_be_of_role(code: str, said: str) -> bool:
+    is_told = any(each in said.lower() for each in ITS_NAMES)
+    return code in UNKNOWN or (code in UNKNOWN_OR_INVALID and is_told)

@@ -149,7 +149,8 @@ def test_a_machine_that_is_not_seen_yet_is_not_made_twice(
 ) -> None:
     """The answer was lost, and EC2 does not describe it yet: that it is one, the token says."""
     remote.post("knobs", unseen_looks=5)
-    remote.post("faults", operation="RunInstances", code="InvalidParameterValue", after=True)
+    lost = {"code": "InvalidParameterValue", "message": "Unknown profile.", "after": True}
+    remote.post("faults", operation="RunInstances", **lost)
     made = landlord(machines).create(tenancy(tmp_path))
     asked = [each for each in remote.get("requests") if each["operation"] == "RunInstances"]
     assert [each["status"] for each in asked] == [400, 200]

@@ -41,30 +41,48 @@ def groups(job: Job) -> list[str]:
     return [each["AutoScalingGroupName"] for each in found["AutoScalingGroups"]]
 
 
+UNKNOWN_PROFILE = "Value (x) for parameter iamInstanceProfile.name is invalid."
+
+
 @pytest.mark.parametrize(
-    ("text", "service", "operation", "code"),
+    ("text", "operation", "code", "message"),
     [
-        ("run: x\n", "ec2", "RunInstances", "InvalidParameterValue"),
-        ("run: x\n", "ec2", "RunInstances", "InvalidGroup.NotFound"),
-        (SPOT, "autoscaling", "CreateAutoScalingGroup", "ValidationError"),
+        ("run: x\n", "RunInstances", "InvalidParameterValue", UNKNOWN_PROFILE),
+        ("run: x\n", "RunInstances", "InvalidGroup.NotFound", "It does not exist"),
+        (
+            SPOT,
+            "CreateAutoScalingGroup",
+            "ValidationError",
+            f"No valid template. {UNKNOWN_PROFILE}",
+        ),
     ],
 )
 def test_what_is_too_new_to_be_known_everywhere_is_asked_for_again(
-    rig: ComputeRig, remote: Remote, text: str, service: str, operation: str, code: str
+    rig: ComputeRig, remote: Remote, text: str, operation: str, code: str, message: str
 ) -> None:
     """What the service said is told, as it may be about something else."""
-    remote.post("faults", service=service, operation=operation, code=code, status=400)
+    remote.post("faults", operation=operation, code=code, message=message, status=400)
     job = rig.staged(text)
-    with pytest.raises(Unavailable, match="not known everywhere yet: The rig was told"):
+    with pytest.raises(Unavailable, match="not known everywhere yet: ") as raised:
         rig.launch(job)
+    assert message.rstrip(".") in raised.value.what
     rig.launch(job)
+
+
+def test_what_is_wrong_with_something_else_is_told_at_once(rig: ComputeRig, remote: Remote) -> None:
+    """Also while the role is new."""
+    said = "Invalid availability zone"
+    remote.post("faults", operation="RunInstances", code="InvalidParameterValue", message=said)
+    with pytest.raises(InvalidRequest):
+        rig.launch(rig.staged("run: x\n"))
 
 
 def test_what_is_refused_though_all_is_long_known_is_not(
     rig: ComputeRig, remote: Remote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(roles, "NEW_S", 0.0)
-    remote.post("faults", service="ec2", operation="RunInstances", code="InvalidParameterValue")
+    asked = {"operation": "RunInstances", "code": "InvalidParameterValue"}
+    remote.post("faults", message=UNKNOWN_PROFILE, **asked)
     with pytest.raises(InvalidRequest):
         rig.launch(rig.staged("run: x\n"))
 
