@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws import names
-from llmcloud.providers.aws.errors import Refusal, code_of, tolerated, translated
+from llmcloud.providers.aws.errors import Refusal, tolerated, translated
 from llmcloud.runtime.errors import NotFound, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
@@ -103,12 +103,11 @@ class Roles:
         try:
             yield
         except ClientError as error:
-            said = Refusal.of(error).said
-            may_be = _may_be_of_role(code_of(error), said)
-            if not (may_be and self._is_new(name, has_profile=has_profile)):
+            refusal = Refusal.of(error)
+            if not (_may_be_of_role(refusal) and self._is_new(name, has_profile=has_profile)):
                 raise
             raise Unavailable(
-                f"The machines' new role is not known everywhere yet{said}.", where=where
+                f"The machines' new role is not known everywhere yet{refusal.said}.", where=where
             ) from error
 
     def _is_new(self, name: str, *, has_profile: bool) -> bool:
@@ -158,6 +157,6 @@ class Roles:
         return self._account.client_of("iam")
 
 
-def _may_be_of_role(code: str, said: str) -> bool:
-    is_told = any(each in said.lower() for each in ITS_NAMES)
-    return code in UNKNOWN or (code in UNKNOWN_OR_INVALID and is_told)
+def _may_be_of_role(refusal: Refusal) -> bool:
+    is_told = any(each in refusal.message.lower() for each in ITS_NAMES)
+    return refusal.code in UNKNOWN or (refusal.code in UNKNOWN_OR_INVALID and is_told)
