@@ -45,6 +45,7 @@ ALIASES = {
 class Listing:
     """An instance type; `accelerator_memory_bytes` is each accelerator's.
 
+    `rdma_interfaces` is how many its `network_cards` can have, one each.
     `prices` are in USD an hour, on demand, by region; `regions` are also those without one.
     `spot_prices` are of the cheapest zone of each region, and known for a while only.
     """
@@ -58,6 +59,7 @@ class Listing:
     architecture: str
     is_burstable: bool
     rdma_interfaces: int
+    network_cards: int
     regions: tuple[str, ...]
     prices: Mapping[str, float]
     spot_prices: Mapping[str, float] = field(default_factory=dict)
@@ -267,6 +269,7 @@ def _listing(row: Mapping[str, str], prices: Sequence[Price]) -> Listing:
         architecture=row["architecture"],
         is_burstable=row["burstable"] == "yes",
         rdma_interfaces=int(row["rdma_interfaces"]),
+        network_cards=int(row["network_cards"]),
         regions=tuple(row["regions"].split()),
         prices={each.region: each.on_demand for each in prices if each.on_demand is not None},
         spot_prices={each.region: each.spot for each in prices if each.spot is not None},

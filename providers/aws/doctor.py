@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from llmcloud.core.provider import Finding
-from llmcloud.providers.aws import machine_images, offers, quotas, store
+from llmcloud.providers.aws import machine_images, names, offers, quotas, store
 from llmcloud.providers.aws.buckets import S3Buckets
 from llmcloud.providers.aws.errors import translated
+from llmcloud.providers.aws.machine_request import rdma_in_public
 from llmcloud.providers.aws.network import Network
 from llmcloud.providers.aws.simulation import Principal, denied
 from llmcloud.runtime.errors import Failure, PermissionDenied, QuotaExceeded
@@ -140,15 +141,21 @@ class Look:
     def network(self) -> Finding:
         """Look for the default network, and zones that have the machines."""
         network = Network(self.account, self.region)
-        zones = set(network.subnets())
+        subnets = network.subnets()
         if not self.offers:
-            return Finding("network", True, f"{len(zones)} default subnets in {self.region}")
-        kind = self.offers[0].instance_type
-        having = sorted(zones & set(network.zones_of(kind)))
-        fix = "" if having else "Name another region with region:, or another type."
-        nowhere = f"no zone of {self.region} with a subnet has {kind}"
-        detail = f"{kind} in {', '.join(having)}" if having else nowhere
-        return Finding("network", bool(having), detail, fix)
+            return Finding("network", True, f"subnets in {len(subnets)} zones of {self.region}")
+        offer = self.offers[0]
+        kind = offer.instance_type
+        having = sorted(subnets.keys() & set(network.zones_of(kind)))
+        if not having:
+            fix = "Name another region with region:, or another type."
+            nowhere = f"no zone of {self.region} with a subnet has {kind}"
+            return Finding("network", False, nowhere, fix)
+        detail = f"{kind} in {', '.join(having)}"
+        is_public = any(subnets[zone].is_public for zone in having)
+        if is_public and self.spec and (few := rdma_in_public(self.spec, offer)):
+            detail += f", with {few}: private subnets in {names.SUBNETS} give all"
+        return Finding("network", True, detail)
 
     def images(self) -> Finding:
         """Look up the images that machines boot from."""

@@ -16,6 +16,7 @@ from llmcloud.runtime.errors import InvalidRequest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from llmcloud.core.catalog import Listing
     from llmcloud.core.provider import Launch, Offer
     from llmcloud.core.spec.models import JobSpec
 
@@ -32,12 +33,16 @@ TAGGED = ("instance", "volume", "network-interface")
 
 @dataclass(frozen=True)
 class Where:
-    """All that a machine is made of and with, but for what the job itself says."""
+    """All that a machine is made of and with, but for what the job itself says.
+
+    `is_public` tells whether the subnets give machines public addresses.
+    """
 
     image: str
     root_device: str
     root_gib: int
     subnets: tuple[str, ...]
+    is_public: bool
     group: str
     profile: str
     placement: str | None
@@ -194,14 +199,41 @@ def region_of(offer: Offer) -> str:
     return offer.region
 
 
+def rdma_in_public(spec: JobSpec, offer: Offer) -> str:
+    """Say how many of its EFA interfaces a machine has in a public subnet; "" where that is all.
+
+    It has one network interface there, as with several it would get no public address.
+    """
+    listing = offers.read().find(offer.instance_type)
+    if not listing or listing.network_cards == 1 or not uses_rdma(spec, offer):
+        return ""
+    return f"{int(_has_rdma_first(listing))} of its {listing.rdma_interfaces} EFA interfaces"
+
+
 def _interfaces(spec: JobSpec, offer: Offer, where: Where) -> list[dict[str, Any]]:
-    """Return the one interface of a machine: with more, it could have no public address."""
-    made: dict[str, Any] = {
+    """Return a machine's interfaces: with EFA one a network card, and one for all else.
+
+    They are laid out as docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa-acc-inst-types.html says.
+    """
+    one: dict[str, Any] = {
         "DeviceIndex": 0,
         "SubnetId": where.subnets[0],
         "Groups": [where.group],
         "DeleteOnTermination": True,
     }
-    if uses_rdma(spec, offer):
-        made |= {"InterfaceType": "efa"}
-    return [made]
+    listing = offers.read().find(offer.instance_type)
+    if not listing or not uses_rdma(spec, offer):
+        return [one]
+    if where.is_public or listing.network_cards == 1:
+        return [one | {"InterfaceType": "efa"} if _has_rdma_first(listing) else one]
+    places = [(0, 1)] if _has_rdma_first(listing) else []
+    places += [(card, 0) for card in range(1, listing.network_cards)]
+    rest = [
+        one | {"NetworkCardIndex": card, "DeviceIndex": device, "InterfaceType": "efa-only"}
+        for card, device in places
+    ]
+    return [one | {"NetworkCardIndex": 0}, *rest]
+
+
+def _has_rdma_first(listing: Listing) -> bool:
+    return listing.rdma_interfaces == listing.network_cards

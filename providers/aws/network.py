@@ -38,11 +38,12 @@ DEFAULT = [{"Name": "default-for-az", "Values": ["true"]}]
 
 @dataclass(frozen=True)
 class Subnet:
-    """A part of a network, in one zone."""
+    """A part of a network, in one zone; `is_public` if machines in it get public addresses."""
 
     id: str
     zone: str
     vpc: str
+    is_public: bool
 
 
 def regions(account: Account) -> list[str]:
@@ -115,7 +116,10 @@ class Network:
         chosen = sorted(found, key=lambda each: each["AvailableIpAddressCount"])
         return {
             each["AvailabilityZone"]: Subnet(
-                each["SubnetId"], each["AvailabilityZone"], each["VpcId"]
+                each["SubnetId"],
+                each["AvailabilityZone"],
+                each["VpcId"],
+                is_public=each["MapPublicIpOnLaunch"],
             )
             for each in chosen
         }

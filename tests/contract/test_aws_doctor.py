@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -328,7 +329,31 @@ def test_a_region_without_a_default_network_is_told_with_how_to_make_it(doctor: 
 def test_the_zones_that_have_the_type_are_named(doctor: Doctor) -> None:
     (found,) = doctor.find("network", accelerator="H100:8", region=["us-east-1"])
     assert found.ok
-    assert found.detail.startswith("p5.48xlarge in us-east-1")
+    assert re.fullmatch(r"p5.48xlarge in us-east-1\w(, us-east-1\w)*", found.detail)
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "few"), [("H100:8", "1 of its 32"), ("B300:8", "0 of its 16")]
+)
+def test_what_a_public_subnet_costs_several_nodes_is_told(
+    doctor: Doctor, accelerator: str, few: str
+) -> None:
+    (found,) = doctor.find("network", accelerator=accelerator, nodes=2)
+    assert found.ok
+    told = f", with {few} EFA interfaces: private subnets in LLMCLOUD_AWS_SUBNETS give all"
+    assert found.detail.endswith(told)
+
+
+def test_a_private_subnet_costs_several_nodes_nothing(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ec2 = doctor.account.client_of("ec2", "us-east-1")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+    place = {"CidrBlock": "10.9.0.0/24", "AvailabilityZone": "us-east-1a"}
+    subnet = ec2.create_subnet(VpcId=vpc, **place)["Subnet"]["SubnetId"]
+    monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", subnet)
+    (found,) = doctor.find("network", accelerator="A100:8", nodes=2, region=["us-east-1"])
+    assert found.detail == "p4d.24xlarge in us-east-1a"
 
 
 def test_an_image_that_is_not_there_is_told(doctor: Doctor) -> None:

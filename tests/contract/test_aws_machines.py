@@ -162,6 +162,14 @@ def test_several_nodes_with_efa_are_put_close_and_may_talk(
     assert out == [group]
 
 
+def test_a_machine_without_efa_on_its_first_card_has_none_where_it_is_public(
+    rig: ComputeRig, ec2: Any, remote: Remote
+) -> None:
+    launched(rig, "resources: {instance_type: p6-b300.48xlarge, nodes: 2}\n")
+    (interface,) = interfaces(remote)
+    assert "InterfaceType" not in interface
+
+
 def test_one_node_is_put_anywhere(rig: ComputeRig, ec2: Any) -> None:
     (instance,) = instances(ec2, launched(rig, "resources: {instance_type: p4d.24xlarge}\n"))
     assert not instance["Placement"]["GroupName"]
@@ -211,6 +219,44 @@ class TestNamedSubnets:
         assert instance["SubnetId"] == subnet
         assert instance["VpcId"] == vpc
 
+    @pytest.mark.parametrize("spot", [False, True])
+    @pytest.mark.parametrize(
+        ("kind", "cards", "first"),
+        [
+            ("p4d.24xlarge", 4, [(0, 1)]),
+            ("p5.48xlarge", 32, [(0, 1)]),
+            ("p6-b300.48xlarge", 17, []),
+        ],
+    )
+    def test_machines_have_an_efa_a_card_where_they_are_not_public(
+        self,
+        rig: ComputeRig,
+        ec2: Any,
+        remote: Remote,
+        monkeypatch: pytest.MonkeyPatch,
+        kind: str,
+        cards: int,
+        first: list[tuple[int, int]],
+        spot: bool,
+    ) -> None:
+        """With several interfaces, a machine would get no public address."""
+        vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
+        subnets = [
+            ec2.create_subnet(
+                VpcId=vpc, CidrBlock=f"10.9.{number}.0/24", AvailabilityZone=f"{REGION}{zone}"
+            )["Subnet"]["SubnetId"]
+            for number, zone in enumerate("abcd")
+        ]
+        monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", ",".join(subnets))
+        asked = f"{{instance_type: {kind}, nodes: 2, spot: {str(spot).lower()}}}"
+        launched(rig, f"resources: {asked}\n")
+        (primary, *rest) = interfaces(remote)
+        assert (primary["NetworkCardIndex"], primary["DeviceIndex"]) == (0, 0)
+        assert "InterfaceType" not in primary
+        assert {each["InterfaceType"] for each in rest} == {"efa-only"}
+        places = [(each["NetworkCardIndex"], each["DeviceIndex"]) for each in rest]
+        assert places == first + [(card, 0) for card in range(1, cards)]
+
     def test_a_region_that_has_none_of_them_is_passed_over(
         self, rig: ComputeRig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -231,6 +277,14 @@ class TestNamedSubnets:
         job = rig.staged()
         with pytest.raises(InvalidRequest, match="several networks"):
             rig.compute.zones(job, job.offers[0])
+
+
+def interfaces(remote: Remote) -> list[dict[str, Any]]:
+    """Return the interfaces that a launch, or the template of a group, asked for."""
+    asked = {each["operation"]: each["params"] for each in remote.get("requests")}
+    template = asked.get("CreateLaunchTemplate", {}).get("LaunchTemplateData")
+    found: list[dict[str, Any]] = (template or asked["RunInstances"])["NetworkInterfaces"]
+    return found
 
 
 def ask(rig: ComputeRig, job: Job) -> None:

@@ -76,8 +76,9 @@ def test_a_machine_is_what_ec2_describes(listing: Any) -> None:
     assert listing.memory_bytes == its["MemoryInfo"]["SizeInMiB"] * MIB
     assert [listing.architecture] == its["ProcessorInfo"]["SupportedArchitectures"]
     assert listing.is_burstable == its["BurstablePerformanceSupported"]
-    efa = its["NetworkInfo"].get("EfaInfo", {})
-    assert listing.rdma_interfaces == efa.get("MaximumEfaInterfaces", 0)
+    network = its["NetworkInfo"]
+    assert listing.rdma_interfaces == network.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0)
+    assert listing.network_cards == network["MaximumNetworkCards"]
 
 
 @pytest.mark.parametrize("listing", CATALOG.listings, ids=lambda each: each.instance_type)

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 MACHINES = """\
 # Written by hand. Not all of it is true: a comment may end with a colon:
-instance_type,accelerator,accelerators,accelerator_mib,vcpus,memory_mib,architecture,burstable,rdma_interfaces,regions
-arm.large,,,,2,8192,arm64,,0,north south
-big.metal,A100,8,40960,96,1179648,x86_64,,4,north south
-bigger.metal,A100-80GB,8,81920,96,1179648,x86_64,,4,north
-credit.large,,,,2,8192,x86_64,yes,0,north
-dear.large,,,,2,8192,x86_64,,0,north
-small.large,L4,1,22888,4,16384,x86_64,,0,north south
-small.xlarge,L4,1,22888,8,32768,x86_64,,0,north south
-v.metal,V100-32GB,8,32768,96,786432,x86_64,,1,north
-wide.large,,,,8,32768,x86_64,,0,north
-waiting.metal,H200,8,144384,192,2097152,x86_64,,32,south
+instance_type,accelerator,accelerators,accelerator_mib,vcpus,memory_mib,architecture,burstable,rdma_interfaces,network_cards,regions
+arm.large,,,,2,8192,arm64,,0,1,north south
+big.metal,A100,8,40960,96,1179648,x86_64,,4,4,north south
+bigger.metal,A100-80GB,8,81920,96,1179648,x86_64,,4,4,north
+credit.large,,,,2,8192,x86_64,yes,0,1,north
+dear.large,,,,2,8192,x86_64,,0,1,north
+small.large,L4,1,22888,4,16384,x86_64,,0,1,north south
+small.xlarge,L4,1,22888,8,32768,x86_64,,0,1,north south
+v.metal,V100-32GB,8,32768,96,786432,x86_64,,1,1,north
+wide.large,,,,8,32768,x86_64,,0,1,north
+waiting.metal,H200,8,144384,192,2097152,x86_64,,32,32,south
 """
 PRICES = """\
 # date: 2026-02-03
@@ -66,7 +66,8 @@ def test_a_listing_holds_what_its_lines_say(small: Catalog) -> None:
     its = small.listings[1]
     assert (its.instance_type, its.accelerator, its.accelerators) == ("big.metal", "A100", 8)
     assert its.accelerator_memory_bytes == 40 << 30
-    assert (its.vcpus, its.memory_bytes, its.rdma_interfaces) == (96, 1152 << 30, 4)
+    assert (its.vcpus, its.memory_bytes) == (96, 1152 << 30)
+    assert (its.rdma_interfaces, its.network_cards) == (4, 4)
     assert its.regions == ("north", "south")
     assert its.prices == {"north": 20.0, "south": 30.0}
     assert str(its) == "A100:8 (big.metal)"

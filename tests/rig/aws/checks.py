@@ -28,6 +28,7 @@ def check(region: str, params: dict[str, Any]) -> None:
     _check_image(region, params)
     _check_disk(params)
     _check_network(region, params)
+    _check_interfaces(params)
     _check_profile(params)
 
 
@@ -151,6 +152,42 @@ def _check_network(region: str, params: dict[str, Any]) -> None:
                 f"Security group {group_id} and subnet {subnet_id} belong to different networks."
             )
             raise Refusal("InvalidParameter", message)
+
+
+def _check_interfaces(params: dict[str, Any]) -> None:
+    """See that each is on a card that there is and can have it; messages but one are ours."""
+    nics = params.get("NetworkInterfaces", [])
+    if not nics:
+        return
+    network = INSTANCE_TYPES[params["InstanceType"]]["NetworkInfo"]
+    cards, most = network["MaximumNetworkCards"], _efas(network)
+    places = [(nic.get("NetworkCardIndex", 0), nic["DeviceIndex"]) for nic in nics]
+    efas = [
+        (card, device, nic["InterfaceType"])
+        for (card, device), nic in zip(places, nics, strict=True)
+        if nic.get("InterfaceType", "interface") != "interface"
+    ]
+    if len(nics) > 1 and any("AssociatePublicIpAddress" in nic for nic in nics):
+        raise Refusal(
+            "InvalidParameterCombination",
+            "The associatePublicIPAddress parameter cannot be specified when launching with "
+            "multiple network interfaces.",
+        )
+    for is_wrong, message in (
+        (len(set(places)) < len(places), "Two network interfaces have one place."),
+        ((0, 0) not in places, "There is no primary network interface."),
+        (any(card >= cards for card, _ in places), f"There are {cards} network cards."),
+        ((0, 0, "efa-only") in efas, "The primary network interface can't be EFA-only."),
+        (len({card for card, _, _ in efas}) < len(efas), "A network card has one EFA."),
+        (len(efas) > most, f"There are {most} EFAs."),
+        (most < cards and any(card == 0 for card, _, _ in efas), "Card 0 has no EFA."),
+    ):
+        if is_wrong:
+            raise Refusal("InvalidParameterValue", message)
+
+
+def _efas(network: dict[str, Any]) -> int:
+    return int(network.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0))
 
 
 def _check_profile(params: dict[str, Any]) -> None:

@@ -140,7 +140,7 @@ class Launcher:
             backend.associate_iam_instance_profile(
                 instance.id, profile.get("Name"), profile.get("Arn")
             )
-        specified = {nic.get("DeviceIndex"): nic for nic in params.get("NetworkInterfaces", [])}
+        specified = dict(enumerate(params.get("NetworkInterfaces", [])))
         for index, nic in instance.nics.items():
             said = specified.get(index, {})
             nic.delete_on_termination = said.get("DeleteOnTermination", True)
@@ -160,6 +160,7 @@ def _made(backend: EC2Backend, order: Order, params: dict[str, Any]) -> Reservat
     if nics and subnet:
         nics = [{"SubnetId": subnet, **nic} for nic in nics]
         subnet = None
+    nics = [{**nic, "DeviceIndex": index} for index, nic in enumerate(nics)]  # moto has one card
     made: Reservation = backend.run_instances(
         params["ImageId"],
         order.count,
