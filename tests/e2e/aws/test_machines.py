@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.e2e.aws.conftest import COUNTS, MEET, PYTHON, assert_met, manifest_of
+from tests.e2e.aws.conftest import COUNTS, MEET, PYTHON, REGION, assert_met, manifest_of
 from tests.rig.waits import eventually
 
 if TYPE_CHECKING:
@@ -75,6 +75,22 @@ def test_two_nodes_meet_and_each_has_a_log(submitter: Submitter) -> None:
     for rank in (0, 1):
         log = submitter.cli("logs", job, "--node", str(rank)).out
         assert re.findall(r"node (\d) at", log) == [str(rank)]
+
+
+def test_nodes_with_many_interfaces_meet_in_a_private_subnet(submitter: Submitter) -> None:
+    """…and leave none of them."""
+    ec2 = submitter.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.9.0.0/24")["Vpc"]["VpcId"]
+    place = {"CidrBlock": "10.9.0.0/24", "AvailabilityZone": f"{REGION}b"}
+    subnet = ec2.create_subnet(VpcId=vpc, **place)["Subnet"]["SubnetId"]
+    kind = "resources: {nodes: 2, instance_type: p4d.24xlarge}\n"
+    path = submitter.job("efa", "python3 meet.py", kind, meet__py=MEET)
+    done = submitter.cli("submit", path, env={"LLMCLOUD_AWS_SUBNETS": subnet})
+    assert done.code == 0, done.err
+    assert_met(done.out)
+    assert submitter.left() == {}
+    ec2.delete_subnet(SubnetId=subnet)
+    ec2.delete_vpc(VpcId=vpc)
 
 
 def test_torchrun_is_started_on_each_node_with_its_rank(submitter: Submitter) -> None:
