@@ -24,7 +24,13 @@ from llmcloud.providers.aws.errors import tolerated, translated
 from llmcloud.providers.aws.identity import Identity
 from llmcloud.providers.aws.machine_request import Where, region_of, run
 from llmcloud.providers.aws.machines import MADE_ALREADY
-from llmcloud.providers.aws.network import Network, Subnet, everywhere, in_regions
+from llmcloud.providers.aws.network import (
+    Network,
+    Subnet,
+    everywhere,
+    in_regions,
+    subnet_in_plan,
+)
 from llmcloud.providers.aws.roles import Roles
 from llmcloud.runtime.errors import Failure, Unavailable
 
@@ -68,13 +74,13 @@ class AwsInstances(Instances):
         return Seen(tuple(sorted(found, key=lambda one: one.created_at)), tuple(failures))
 
     def requests(self, ask: Ask) -> list[Request]:
-        name, region = names.of_instance(ask.spec.name), ask.offer.region
+        name, region = names.of_instance(ask.spec.name), region_of(ask.offer)
         image = machine_images.wanted(ask.spec.resources.image, ask.offer)
         where = Where(
             image=machine_images.in_plan(image),
             root_device="/dev/sda1",
             root_gib=0,
-            subnets=(f"(a default subnet of {region})",),
+            subnets=(subnet_in_plan(region),),
             is_public=True,
             group=f"(the id of {name})",
             profile=name,

@@ -21,7 +21,7 @@ from llmcloud.providers.aws.machine_request import (
     spot_template,
     uses_rdma,
 )
-from llmcloud.providers.aws.network import Network, Subnet
+from llmcloud.providers.aws.network import Network, Subnet, subnet_in_plan
 from llmcloud.providers.aws.roles import Roles
 from llmcloud.runtime import status
 from llmcloud.runtime.interruptible import begun
@@ -95,7 +95,7 @@ class Machines:
             image=machine_images.in_plan(image),
             root_device="/dev/sda1",
             root_gib=0,
-            subnets=(f"(a default subnet of {offer.region})",),
+            subnets=(subnet_in_plan(region_of(offer)),),
             is_public=True,
             group=f"(the id of {name})",
             profile=name,

@@ -46,6 +46,11 @@ class Subnet:
     is_public: bool
 
 
+def subnet_in_plan(region: str) -> str:
+    """Return what stands for the id of a subnet in a plan."""
+    return f"(a subnet of {SUBNETS} in {region})" if _named() else f"(a default subnet of {region})"
+
+
 def regions(account: Account) -> list[str]:
     """Return the regions that the account has enabled."""
     with translated("the regions of the account"):
@@ -94,7 +99,7 @@ class Network:
         InvalidRequest where there is no default one, NoCapacity in regions that named ones are not
         of.
         """
-        named = list(filter(None, map(str.strip, os.environ.get(SUBNETS, "").split(","))))
+        named = _named()
         filters = [{"Name": "subnet-id", "Values": named}] if named else DEFAULT
         with translated(f"{self._region}, subnets"):
             found = self._ec2.describe_subnets(Filters=filters)["Subnets"]
@@ -236,6 +241,10 @@ class Network:
 def tagged(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """Return tags as EC2 takes them for what a request makes."""
     return {"ResourceType": kind, "Tags": names.as_list(tags)}
+
+
+def _named() -> list[str]:
+    return list(filter(None, map(str.strip, os.environ.get(SUBNETS, "").split(","))))
 
 
 def _gone(delete: Any) -> bool:

@@ -49,3 +49,20 @@ def test_a_plan_holds_what_aws_will_be_asked(
         shape = schema.service(each["api"]).operation_model(each["operation"]).input_shape
         assert schema.problems(shape, each["body"]) == []
         assert each["params"] == {"region": "us-east-1"}
+
+
+def test_a_plan_says_which_subnets_it_is_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLMCLOUD_HOME", str(tmp_path))
+    path = tmp_path / "job.yaml"
+    path.write_text("name: gpt\nprovider: aws\nregion: us-east-1\nrun: 'true'\n")
+
+    def subnet() -> str:
+        done = CliRunner().invoke(app, ["plan", str(path), "--requests", "--json"])
+        (asked,) = json.loads(done.stdout)["requests"]
+        return str(asked["body"]["NetworkInterfaces"][0]["SubnetId"])
+
+    assert subnet() == "(a default subnet of us-east-1)"
+    monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", "subnet-1,subnet-2")
+    assert subnet() == "(a subnet of LLMCLOUD_AWS_SUBNETS in us-east-1)"
