@@ -13,7 +13,11 @@ from llmcloud.core import gc as sweep
 from llmcloud.runtime.errors import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from llmcloud.core.provider import Leftover
+
+FEW = 4  # regions, of those that are named
 
 
 def gc(
@@ -31,6 +35,9 @@ def gc(
     failures: list[Failure] = []
     stores = [session.store] if store else session.stores
     found = sweep.find(stores, computes, failures.append, named=bool(store))
+    for compute in computes:
+        if closed := compute.closed():
+            output.warn(f"you may not look into these regions of {compute.name}: {_few(closed)}")
     if as_json:
         output.emit([asdict(each.leftover) for each in found])
     elif found:
@@ -50,6 +57,11 @@ def gc(
         for failure in failures[:-1]:
             output.warn(" ".join(filter(None, (str(failure), failure.fix))))
         raise failures[-1]
+
+
+def _few(regions: Sequence[str]) -> str:
+    shown = ", ".join(regions[:FEW])
+    return f"{shown} and {len(regions) - FEW} more" if len(regions) > FEW else shown
 
 
 def _row(leftover: Leftover) -> list[str]:

@@ -237,6 +237,10 @@ class Compute(ABC):
         A job that lies in another store may be alive for all we know: what it has stays.
         """
 
+    def closed(self) -> tuple[str, ...]:
+        """Return the regions that `leftovers` passed over, as we may not look into them."""
+        return ()
+
     @abstractmethod
     def remove(self, leftover: Leftover) -> bool:
         """Delete one leftover; True once it is gone, as `delete` does."""

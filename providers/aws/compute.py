@@ -54,7 +54,8 @@ class Aws(Compute):
         self._identity = Identity(self._account)
         self._made_at = status.now()
         self._regions: dict[str, str] = {}  # of stores, by URL
-        self._seen: list[leftovers.Seen] | None = None
+        self._seen: leftovers.Seen | None = None
+        self._closed: tuple[str, ...] = ()
 
     @cached_property
     def _machines(self) -> Machines:
@@ -150,15 +151,17 @@ class Aws(Compute):
 
     def stores(self) -> list[str]:
         self._seen = leftovers.look(self._account, self._identity)
-        return leftovers.stores(self._seen)
+        return self._seen.stores
 
     def leftovers(self, live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
         # What was seen before the jobs were read: what came since is of a job that came since.
         seen, self._seen = self._seen, None
-        if seen is None:
-            seen = leftovers.look(self._account, self._identity)
-        jobs = leftovers.left(seen, live, stores)
-        return [*jobs, *self._instances.leftovers()]
+        seen = seen or leftovers.look(self._account, self._identity)
+        self._closed = seen.closed
+        return [*seen.of(stores, live=live), *self._instances.leftovers()]
+
+    def closed(self) -> tuple[str, ...]:
+        return self._closed
 
     def remove(self, leftover: Leftover) -> bool:
         if leftover.kind in instance_leftovers.KINDS:

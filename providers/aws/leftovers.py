@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.provider import Leftover, Place
@@ -22,11 +23,32 @@ if TYPE_CHECKING:
 ROLE = "role"
 OURS = [{"Name": "tag-key", "Values": [names.JOB]}]
 
-Seen = tuple[Leftover, dict[str, str]]
+Tagged = tuple[Leftover, dict[str, str]]
 
 
-def look(account: Account, identity: Identity) -> list[Seen]:
-    """Return what any jobs have, in every region, with its tags."""
+@dataclass(frozen=True)
+class Seen:
+    """What any jobs have, with its tags, but for the regions that are closed to us."""
+
+    found: tuple[Tagged, ...]
+    closed: tuple[str, ...]
+
+    def of(self, stores: frozenset[str], *, live: frozenset[str]) -> list[Leftover]:
+        """Return what is of jobs of `stores` that are not live."""
+        return [
+            leftover
+            for leftover, tags in self.found
+            if tags.get(names.STORE) in stores and tags.get(names.JOB) not in live
+        ]
+
+    @property
+    def stores(self) -> list[str]:
+        """Return the stores that it is of."""
+        return sorted({tags[names.STORE] for _, tags in self.found if names.STORE in tags})
+
+
+def look(account: Account, identity: Identity) -> Seen:
+    """Look into every region."""
     machines = in_regions(account, lambda region: [*_in_region(account, region)])
     is_open = [region for region, seen in machines.items() if seen is not None]
     there = [region for region in is_open if region in training_images.accounts()]
@@ -37,21 +59,8 @@ def look(account: Account, identity: Identity) -> list[Seen]:
         (Leftover(ROLE, names.of_job(job), job, "a role and its instance profile"), dict(tags))
         for job, tags in identity.of_jobs()
     ]
-    return [each for seen in (*jobs, *machines.values(), roles) for each in seen or ()]
-
-
-def left(seen: list[Seen], live: frozenset[str], stores: frozenset[str]) -> list[Leftover]:
-    """Return what of that is of jobs of `stores` that are not live."""
-    return [
-        leftover
-        for leftover, tags in seen
-        if tags.get(names.STORE) in stores and tags.get(names.JOB) not in live
-    ]
-
-
-def stores(seen: list[Seen]) -> list[str]:
-    """Return the stores that it is of."""
-    return sorted({tags[names.STORE] for _, tags in seen if names.STORE in tags})
+    found = [each for seen in (*jobs, *machines.values(), roles) for each in seen or ()]
+    return Seen(tuple(found), tuple(sorted(machines.keys() - set(is_open))))
 
 
 def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:
@@ -66,7 +75,7 @@ def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:
     return Machines(account, identity).delete(place)
 
 
-def _in_region(account: Account, region: str) -> Iterator[Seen]:
+def _in_region(account: Account, region: str) -> Iterator[Tagged]:
     """Yield what bears a job's tag, and its tags; a machine first, as the rest can't go before."""
     ec2 = account.client_of("ec2", region)
     scaling = account.client_of("autoscaling", region)
@@ -92,8 +101,6 @@ def _in_region(account: Account, region: str) -> Iterator[Seen]:
             yield _found(region, "launch template", name, template["Tags"])
 
 
-def _found(
-    region: str, kind: str, name: str, tags: list[dict[str, Any]], said: str = ""
-) -> tuple[Leftover, dict[str, str]]:
+def _found(region: str, kind: str, name: str, tags: list[dict[str, Any]], said: str = "") -> Tagged:
     own = names.as_dict(tags)
     return Leftover(kind, f"{region}/{name}", own.get(names.JOB), said), own

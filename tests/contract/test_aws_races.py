@@ -158,6 +158,8 @@ class TestARegionThatIsClosed:
         stores = frozenset([job.store])
         found = rig.compute.leftovers(frozenset(), stores)
         assert {each.kind for each in found} >= {"role"}
+        (closed,) = rig.compute.closed()
+        assert not any(each.id.startswith(f"{closed}/") for each in found)
 
     def test_is_told_where_all_are(self, rig: ComputeRig, close: Callable[[int], None]) -> None:
         close(0)

@@ -199,7 +199,7 @@ def test_what_still_runs_is_found_by_its_tags(rig: Rig, container: Callable[[str
     assert {leftover.id for leftover, _ in found} == names
     assert {tags["llmcloud:store"] for _, tags in found} == {first.job.store}
     seen = leftovers.look(rig.account, rig.identity)
-    old = leftovers.left(seen, frozenset(), frozenset({first.job.store}))
+    old = seen.of(frozenset({first.job.store}), live=frozenset())
     assert names <= {each.id for each in old}
     assert [rig.training.end(leftover) for leftover, _ in found] == [False, False]
     for launch in (first, second):

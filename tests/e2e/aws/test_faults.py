@@ -189,6 +189,15 @@ def test_a_region_that_lacks_the_usual_image_is_told(submitter: Submitter) -> No
     assert submitter.left() == {}
 
 
+def test_gc_says_which_regions_are_closed(submitter: Submitter) -> None:
+    closed = {"operation": "DescribeInstances", "code": "UnauthorizedOperation", "status": 403}
+    submitter.control("faults", service="ec2", times=6, **closed)
+    done = submitter.cli("gc", "--dry-run", "--json")
+    assert (done.code, done.document) == (0, [])
+    told = r"warning: you may not look into these regions of aws: (\S+, ){3}\S+ and \d more\n"
+    assert re.fullmatch(told, done.err)
+
+
 # What there is
 
 
