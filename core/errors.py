@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmcloud.runtime.errors import Failure
+from llmcloud.runtime.errors import Failure, NoCapacity
 
 
 class UsageError(Failure):
@@ -37,6 +37,12 @@ class SpecError(Failure):
         self.path, self.problems = path, problems
         noun = "problem" if len(problems) == 1 else "problems"
         super().__init__(f"{path} has {len(problems)} {noun}.", where=path)
+
+
+class NotOffered(NoCapacity):
+    """A provider has nothing like what was asked for: neither now nor later."""
+
+    exit_code = 3
 
 
 def format_problem(path: str, problem: Problem) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core import catalog
+from llmcloud.core.errors import NotOffered
 from llmcloud.core.home import Home
 from llmcloud.core.provider import Offer
-from llmcloud.runtime.errors import NoCapacity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def offers(spec: JobSpec) -> list[Offer]:
     All nodes of a job are of one type, that satisfies each role. Where the price of spot machines
     was not refreshed, it is that on demand, which AWS takes for the highest bid unless told. What
     costs several times as much as the cheapest is nothing to fall back on unasked.
-    Raises NoCapacity, with what may have been meant.
+    Raises NotOffered, with what may have been meant.
     """
     machines = [group.machine for group in spec.machine_groups()]
     matching = read().matching(machines)
@@ -139,37 +139,37 @@ def _offer(service: str, placed: Placed, *, spot: bool) -> Offer:
     )
 
 
-def _unknown(machines: Sequence[Machine]) -> NoCapacity:
+def _unknown(machines: Sequence[Machine]) -> NotOffered:
     wanted = " and ".join(dict.fromkeys(_described(each) for each in machines))
     near = dict.fromkeys(str(listing) for each in machines for listing in read().nearest(each))
     fix = f"Did you mean {', '.join(near)}?" if near else "llmcloud accelerators --provider aws"
-    return NoCapacity(
+    return NotOffered(
         f"No type of machine in the catalog has {wanted}.", where="provider aws", fix=fix
     )
 
 
-def _no_region(names: Sequence[str]) -> NoCapacity:
+def _no_region(names: Sequence[str]) -> NotOffered:
     known = read().regions()
     near = dict.fromkeys(
         each for name in names for each in difflib.get_close_matches(name.lower(), known, n=2)
     )
     fix = f"Did you mean {' or '.join(near)}?" if near else f"There are {', '.join(known)}."
     what = f"The catalog has no region {' nor '.join(names)}."
-    return NoCapacity(what, where="provider aws", fix=fix)
+    return NotOffered(what, where="provider aws", fix=fix)
 
 
-def _elsewhere(matching: Sequence[Listing], regions: Sequence[str]) -> NoCapacity:
+def _elsewhere(matching: Sequence[Listing], regions: Sequence[str]) -> NotOffered:
     named = list(dict.fromkeys(str(each) for each in matching))
     more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
     types = ", ".join(named[:NAMED]) + more
     places = sorted({region for each in matching for region in each.prices})
     if not places:
-        return NoCapacity(
+        return NotOffered(
             f"The catalog has no price on demand of {types}.",
             where="provider aws",
             fix="Such machines are reserved beforehand; choose another: llmcloud accelerators",
         )
-    return NoCapacity(
+    return NotOffered(
         f"The catalog has no price of {types} in {', '.join(regions) or 'a region open to all'}.",
         where="provider aws",
         fix=f"Choose one of the regions that it has: {', '.join(places)}.",

@@ -17,10 +17,10 @@ from moto.ec2.models.availability_zones_and_regions import RegionsAndZonesBacken
 
 from llmcloud.core import catalog
 from llmcloud.core.catalog import Price
+from llmcloud.core.errors import NotOffered
 from llmcloud.core.home import Home
 from llmcloud.core.spec.models import JobSpec
 from llmcloud.providers.aws import offers
-from llmcloud.runtime.errors import NoCapacity
 
 RESOURCES = Path(moto.ec2.__file__).parent / "resources"
 CATALOG = catalog.read(offers.FOLDER / "machines.csv", offers.PRICES)
@@ -247,7 +247,7 @@ def test_what_is_only_to_be_had_as_spot_is_offered_as_such(home: Home) -> None:
     assert first(instance_type="p5e.48xlarge", spot=True) == (
         *("p5e.48xlarge", "us-east-2", 12.5, True),
     )
-    with pytest.raises(NoCapacity):
+    with pytest.raises(NotOffered):
         first(instance_type="p5e.48xlarge")
 
 
@@ -298,8 +298,8 @@ def test_roles_share_a_type_and_take_spot_only_where_all_do(
 def test_a_job_that_nothing_suits_is_told_what_is_nearest(
     asked: dict[str, Any], what: str, fix: str
 ) -> None:
-    with pytest.raises(NoCapacity) as refused:
+    with pytest.raises(NotOffered) as refused:
         offers.offers(spec(**asked))
     assert what in refused.value.what
     assert fix in refused.value.fix
-    assert refused.value.exit_code == 5
+    assert refused.value.exit_code == 3
