@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import socket
+import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ ML = Path("/opt/ml")
 CHANNEL = "data-{number}"  # of the data source of that number, counted from 0
 CREDENTIALS = "http://169.254.170.2"
 CREDENTIALS_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
+NAMES_S, NAMES_POLL_S = 900.0, 0.5
+KILLED_S = 150.0  # after SIGTERM; the service says two minutes
 REASON_CHARACTERS = 1024  # that the service keeps of a failure
 CUDA_COMPAT = Path("/usr/local/cuda/compat")
 DRIVER = Path("/sys/module/nvidia/version")
@@ -52,8 +55,19 @@ class Host(Instance):
 
     @property
     def host(self) -> str:
-        """Return its address: the others' own names for this host need not be known to them yet."""
-        return socket.gethostbyname(self._config["current_host"])
+        """Return its address: names need not be known yet, neither to the others nor here.
+
+        Unavailable when its own is not within the quarter of an hour that AWS's own tools wait.
+        """
+        name = self._config["current_host"]
+        deadline = time.monotonic() + NAMES_S
+        while True:
+            try:
+                return socket.gethostbyname(name)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Unavailable(f"{name}, this host, has no address.", where=name) from error
+            time.sleep(NAMES_POLL_S)
 
     def rank(self, store: ObjectStore, task: Task) -> int:
         self._store = store
@@ -86,7 +100,12 @@ class Host(Instance):
         return False  # SIGTERM is all the notice there is
 
     def give_up(self) -> None:
-        """Do nothing: the service starts all hosts of the job again."""
+        """Stay until the service kills this container, and starts all hosts of the job again.
+
+        One that ends by itself may be taken for done.
+        """
+        time.sleep(KILLED_S)
+        self.exit_code = 1
 
     def retire(self, *, last: bool) -> None:
         """Let the service know how the job ended; one failed host fails it."""

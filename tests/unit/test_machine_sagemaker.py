@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmcloud.runtime import status
+from llmcloud.runtime.errors import Unavailable
 from llmcloud.runtime.machines import sagemaker
 from llmcloud.runtime.machines.sagemaker import Host, hosts
 from llmcloud.runtime.seat import Seat
@@ -142,3 +144,20 @@ def test_the_newer_cuda_driver_is_taken(
 
     expected = f"{compat}:/before" if is_preferred else "/before"
     assert os.environ["LD_LIBRARY_PATH"] == expected
+
+
+def test_a_host_waits_for_its_own_name(ml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([None, None, "10.0.0.2"])
+
+    def look_up(name: str) -> str:
+        assert name == "algo-2"
+        if found := next(answers, None):
+            return found
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr(sagemaker, "NAMES_POLL_S", 0.0)
+    monkeypatch.setattr(sagemaker.socket, "gethostbyname", look_up)
+    assert Host(JOB, ml).host == "10.0.0.2"
+    monkeypatch.setattr(sagemaker, "NAMES_S", 0.0)
+    with pytest.raises(Unavailable, match="algo-2"):
+        _ = Host(JOB, ml).host

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from tests.rig.aws.namespace import Namespace
 
 
+GRACE_S = 10.0  # of a training job, between SIGTERM and SIGKILL: two minutes in AWS
+
+
 @dataclass(frozen=True)
 class Rig:
     """What a test works with: commands run inside, all else is at hand in this process."""
@@ -87,7 +90,7 @@ def _sagemaker(space: Namespace, s3_url: str, stack: contextlib.ExitStack) -> Sa
     stack.enter_context(overlays.serving())
     jobs = space.scratch.parent / "sagemaker"
     jobs.mkdir()
-    return SageMaker(Means(sagemaker_s3.client(s3_url), jobs, overlays))
+    return SageMaker(Means(sagemaker_s3.client(s3_url), jobs, overlays, grace_s=GRACE_S))
 
 
 def tls_context(space: Namespace) -> ssl.SSLContext:

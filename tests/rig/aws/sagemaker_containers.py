@@ -16,12 +16,12 @@ from moto.backends import get_backend
 from tests.rig.aws import answer, overlay
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.imds import instant
-from tests.rig.aws.overlay import File
 from tests.rig.aws.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from tests.rig.aws.namespace import Namespace
     from tests.rig.aws.sagemaker_host import Container, Wanted
@@ -31,6 +31,8 @@ CREDENTIALS = "169.254.170.2"
 CREDENTIALS_URI = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"
 ML = "/opt/ml"
 VALID_S = 3600
+LOCALHOST = "127.0.0.1 localhost\n"
+NAMES_S = 1.0  # after which hosts know their names: AWS says that it may take a while
 
 
 class Overlays:
@@ -48,6 +50,9 @@ class Overlays:
     def start(self, wanted: Sequence[Wanted]) -> list[Container]:
         addresses = {each.host.name: self._address() for each in wanted}
         names = "".join(f"{address} {name}\n" for name, address in addresses.items())
+        for each in wanted:
+            _hosts(each).write_text(LOCALHOST)
+        threading.Timer(NAMES_S, _name, (wanted, LOCALHOST + names)).start()
         role = wanted[0].host.job.request["RoleArn"]
         path = f"/v2/credentials/{uuid.uuid4()}"
         self._roles[path] = role
@@ -59,8 +64,7 @@ class Overlays:
                     environ={**each.environ, CREDENTIALS_URI: path},
                     hostname=each.host.name,
                     address=addresses[each.host.name],
-                    binds={each.host.ml: ML},
-                    files={"/etc/hosts": File(f"127.0.0.1 localhost\n{names}".encode())},
+                    binds={each.host.ml: ML, _hosts(each): "/etc/hosts"},
                 ),
                 self._space,
             )
@@ -96,6 +100,18 @@ class Overlays:
     def _address(self) -> str:
         number = next(self._numbers)
         return f"10.100.{number // 250}.{number % 250 + 1}"
+
+
+def _hosts(wanted: Wanted) -> Path:
+    """Return where a container's /etc/hosts lies outside."""
+    return wanted.host.ml.with_name(f"{wanted.host.ml.name}-hosts")
+
+
+def _name(wanted: Sequence[Wanted], hosts: str) -> None:
+    for each in wanted:
+        # The same file, as it is mounted; unless all has ended.
+        with contextlib.suppress(FileNotFoundError), _hosts(each).open("r+") as file:
+            file.write(hosts)
 
 
 class Bare:

@@ -163,6 +163,8 @@ class Run(threading.Thread):
 
     def _conclude(self, hosts: list[Host], ended: str, codes: list[int], pumps: list[Pump]) -> None:
         job = self._job
+        if ended == "interrupt" and not any(codes):  # nobody says that it is another end than any
+            ended = "ended"
         if ended == "crash" and not self._tries:
             job.move("Failed", "Failed", CRASHED)
             return
