@@ -8,7 +8,9 @@ import hashlib
 import os
 import shlex
 import shutil
+import site
 import sys
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,6 +29,7 @@ REQUIREMENT_FILES = (
     "environment*.y*ml",
 )
 READY = "llmcloud-ready"
+OUTER = "llmcloud-outer.pth"
 
 
 class SetupFailed(Exception):
@@ -67,7 +70,10 @@ def prepare(
         shutil.rmtree(folder, ignore_errors=True)
         make = [sys.executable, "-m", "venv", "--system-site-packages", str(folder)]
         try:
-            exit_code = run(shlex.join(make), None) or run(setup.script, folder)
+            exit_code = run(shlex.join(make), None)
+            if exit_code == 0:
+                _show_packages(folder)
+                exit_code = run(setup.script, folder)
             if exit_code == 0:
                 (folder / READY).touch()
         finally:
@@ -78,15 +84,36 @@ def prepare(
     return folder
 
 
+def _show_packages(folder: Path) -> None:
+    """Let an environment see what this Python sees, behind what will be installed into it."""
+    packages = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(folder)}))
+    # Not the bare paths: so .pth files in there, such as those of editable installs, are read, too.
+    lines = [f"import site; site.addsitedir({outer!r})\n" for outer in _outer_packages()]
+    if lines:
+        (packages / OUTER).write_text("".join(lines))
+
+
 def key(setup: str, code: Path) -> str:
     """Return the name of the environment that these inputs make."""
-    digest = hashlib.sha256(f"{sys.version}\0{sys.executable}\0{setup}".encode())
+    made_by = (sys.version, sys.executable, *_outer_packages(), setup)
+    digest = hashlib.sha256("\0".join(made_by).encode())
     named = {code / word for word in _words(setup)}
     patterns = (code.glob(pattern) for pattern in REQUIREMENT_FILES)
     files = {path for paths in patterns for path in paths} | named
     for path in sorted(path for path in files if path.is_file()):
         digest.update(f"\0{path.name}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:24]
+
+
+def _outer_packages() -> list[str]:
+    """Return where the packages of this Python lie; none where venv itself shows them.
+
+    A virtual environment made from another one sees the packages of their common base alone, and
+    containers and images for training have their framework in one.
+    """
+    if sys.prefix == sys.base_prefix:
+        return []
+    return [folder for folder in site.getsitepackages() if Path(folder).is_dir()]
 
 
 def _installs_the_code(setup: str, code: Path) -> bool:

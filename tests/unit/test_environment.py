@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
 
 import pytest
 
 from llmcloud.runtime import environment
 from llmcloud.runtime.environment import READY, Setup, SetupFailed, activate, key, prepare
 
-if TYPE_CHECKING:
-    from pathlib import Path
+SOURCES = Path(__file__).parents[2] / "src"
+# What a job's machine does, by the Python of an environment: `prepare` with a real setup.
+PREPARES = """
+import os, subprocess, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from llmcloud.runtime.environment import Setup, activate, prepare
+def run(script, folder):
+    return subprocess.call(["sh", "-ec", script], env=activate(os.environ, folder))
+code, environments = Path(sys.argv[2]), Path(sys.argv[3])
+print(prepare(Setup(sys.argv[4], code, environments, "own"), run, None))
+"""
 
 
 class Machine:
@@ -30,7 +44,8 @@ class Machine:
     def run(self, script: str, folder: Path | None) -> int:
         self.ran.append(script if folder else "venv")
         if folder is None:
-            (self.root / "venvs" / script.rsplit(maxsplit=1)[-1].rpartition("/")[2]).mkdir()
+            name = script.rsplit(maxsplit=1)[-1].rpartition("/")[2]
+            _packages_of(self.root / "venvs" / name).mkdir(parents=True)
         return self.exit_codes.pop(0) if self.exit_codes else 0
 
     def pause(self) -> None:
@@ -133,3 +148,45 @@ def test_an_environment_comes_first_on_the_path(tmp_path: Path) -> None:
 
 def test_a_setup_that_no_shell_can_read_has_a_key_all_the_same(machine: Machine) -> None:
     assert environment.key("echo 'unfinished \0 " + "x" * 5000, machine.code)
+
+
+def test_what_a_jobs_python_sees_is_seen_behind_what_its_setup_installs(tmp_path: Path) -> None:
+    """Images have their framework in a virtual environment, which one made from it loses."""
+    outer, code, elsewhere = (tmp_path / name for name in ("outer", "code", "elsewhere"))
+    venv.create(outer)
+    packages = _packages_of(outer)
+    for name in ("framework", "both"):
+        (packages / f"{name}.py").write_text("whose = 'outer'")
+    for folder in (code, elsewhere):
+        folder.mkdir()
+    (packages / "editable.pth").write_text(str(elsewhere))
+    (elsewhere / "edited.py").write_text("whose = 'elsewhere'")
+    (code / "both.py.new").write_text("whose = 'setup'")
+    setup = (
+        'python -m both; cp both.py.new "$(echo $VIRTUAL_ENV/lib/python*/site-packages)/both.py"'
+    )
+
+    said = subprocess.check_output(
+        [outer / "bin/python", "-c", PREPARES, SOURCES, code, tmp_path / "venvs", setup],
+        cwd=code,
+        text=True,
+    )
+    made = Path(said.splitlines()[-1])
+    asks = "import both, edited, framework as f; print(both.whose, edited.whose, f.whose)"
+    seen = subprocess.check_output([made / "bin/python", "-c", asks], text=True)
+    assert seen.split() == ["setup", "elsewhere", "outer"]
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="runs in a virtual environment")
+def test_other_packages_behind_it_make_another(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was made by a version that did not show them is not used again."""
+    seeing = key("pip install a", machine.code)
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    assert key("pip install a", machine.code) != seeing
+
+
+def _packages_of(folder: Path) -> Path:
+    """Return where the packages of a virtual environment lie."""
+    return Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(folder)}))
