@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Offer
     from llmcloud.providers.aws.credentials import Account
 
-MANAGED = "managed"
+MANAGED, SAGEMAKER = "managed", "sagemaker"
 STANDARD = "Standard (A, C, D, H, I, M, R, T, Z)"
 ON_DEMAND = {
     STANDARD: "L-1216C47A",
@@ -66,12 +66,17 @@ class Quota:
 
     def raising(self, region: str, wanted: float) -> str:
         """Return how to ask for more, to end a sentence that begins with Raise."""
-        at = f"https://{region}.console.aws.amazon.com/servicequotas/home/services/{self.service}"
+        at = console(region, self.service)
         if not self.code:
-            return f"{self.name} to {wanted:g} at {at}/quotas"
+            return f"{self.name} to {wanted:g} at {at}"
         command = f"aws service-quotas request-service-quota-increase --region {region}"
         command += f" --service-code {self.service} --quota-code {self.code}"
-        return f"{self.name}: {command} --desired-value {wanted:g}, or at {at}/quotas/{self.code}"
+        return f"{self.name}: {command} --desired-value {wanted:g}, or at {at}/{self.code}"
+
+
+def console(region: str, service: str) -> str:
+    """Return where the quotas of a service are looked at and raised."""
+    return f"https://{region}.console.aws.amazon.com/servicequotas/home/services/{service}/quotas"
 
 
 def quota_of(instance_type: str, *, spot: bool) -> Quota:
@@ -96,7 +101,7 @@ def for_offer(offer: Offer) -> Quota:
         return quota_of(offer.instance_type, spot=offer.spot)
     kind = "spot training" if offer.spot else "training"
     name = f"ml.{offer.instance_type.removeprefix('ml.')} for {kind} job usage"
-    return Quota("sagemaker", name, "instances")
+    return Quota(SAGEMAKER, name, "instances")
 
 
 def wanted_of(offer: Offer, nodes: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.identity import Identity
 
 EXISTS = {"ResourceInUse"}
+QUOTA = re.compile("service limit '([^']+)'")  # one code stands for many quotas
 # What Describe and Stop answer where there is no such job, or none that could be stopped: their
 # requests hold nothing but a name of ours, which is always a valid one.
 NO_SUCH_JOB = {"ValidationException", "ResourceNotFound"}
@@ -100,8 +102,12 @@ class Training:
         asked = training_request.request(launch, spec, known)
         told = translated(where, quota=quotas.to_raise(launch.offer, launch.job.task.nodes))
         waiting = Roles(self._account).used(role, where, has_profile=False)
-        with told, waiting, tolerated(EXISTS):
-            self._client(launch.offer.region).create_training_job(**asked)
+        try:
+            with told, waiting, tolerated(EXISTS):
+                self._client(launch.offer.region).create_training_job(**asked)
+        except QuotaExceeded as refusal:
+            _name_quota(refusal, launch.offer)
+            raise
         found = self._found(launch.place)
         if found is not None and found["TrainingJobStatus"] == "Failed":
             _expect_some(found, where)
@@ -184,6 +190,8 @@ class Training:
 
     def _is_object(self, region: str, url: str) -> bool:
         bucket, key = split_bucket("s3", url.removeprefix("s3://"))
+        if not key:
+            return False
         with translated(url), tolerated({"404", "NoSuchKey"}):
             self._account.client(region).head_object(Bucket=bucket, Key=key)
             return True
@@ -201,6 +209,16 @@ class Training:
 
     def _client(self, region: str | None) -> Any:
         return self._account.client_of("sagemaker", region or "")
+
+
+def _name_quota(refusal: QuotaExceeded, offer: Offer) -> None:
+    """Tell how to raise the quota that the service names, where that is not the type's own."""
+    named = QUOTA.search(refusal.what)
+    if named and named[1] != quotas.for_offer(offer).name:
+        at = quotas.console(offer.region or "", quotas.SAGEMAKER)
+        refusal.fix = (
+            f"Raise {named[1]} at {at}, or ask for less: disk, nodes, limits.max_duration."
+        )
 
 
 def _expect_some(found: dict[str, Any], where: str) -> None:

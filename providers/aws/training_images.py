@@ -23,7 +23,10 @@ IMAGES = {
     ("pytorch", NEURON): "pytorch-training-neuronx:2.8.0-neuronx-py311-sdk2.26.1-ubuntu22.04",
     ("tensorflow", GPU): "tensorflow-training:2.19.0-gpu-py312-cu125-ubuntu22.04-sagemaker",
 }
-URL = re.compile(r"[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]+)?/\w", re.IGNORECASE | re.ASCII)
+# Others are fetched only through a network of the account's own, which is not built.
+REGISTRY = re.compile(
+    r"(\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?|public\.ecr\.aws)/\w", re.ASCII
+)
 FAMILIES = ("pytorch", "tensorflow")
 NEURON_ACCELERATORS = ("Trainium", "Inferentia")
 
@@ -33,8 +36,8 @@ def refusal(image: str) -> str:
     if image in FAMILIES or _is_url(image):
         return ""
     return (
-        f"{image} is no container image: give one of {', '.join(FAMILIES)}, or one with its "
-        "registry, like ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG"
+        f"{image} is no container image of ECR: give one of {', '.join(FAMILIES)}, or one like "
+        "ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG or public.ecr.aws/NAME:TAG"
     )
 
 
@@ -83,5 +86,5 @@ def types() -> frozenset[str]:
 
 
 def _is_url(image: str) -> bool:
-    """Tell whether an image names its registry, a host."""
-    return bool(URL.match(image))
+    """Tell whether an image names its registry, of those that SageMaker fetches from."""
+    return bool(REGISTRY.match(image))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.errors import Problem
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from llmcloud.core.provider import Launch, Offer
     from llmcloud.core.spec.models import JobSpec
 
-WORK, ENVIRONMENTS = ML / "llmcloud" / "work", ML / "llmcloud" / "environments"
+# On the host's large disk: docs.aws.amazon.com/sagemaker/latest/dg/model-train-storage.html.
+SCRATCH = PurePosixPath("/tmp/llmcloud")  # noqa: S108  the container is the job's alone
 SECURITY_GROUPS = "LLMCLOUD_AWS_SECURITY_GROUPS"
 OWN_CHANNEL = "llmcloud"
 SERVICE = "sagemaker"  # the part of a job's prefix that the service writes
@@ -173,7 +175,8 @@ def _limits(spec: JobSpec, *, is_spot: bool) -> dict[str, int]:
     limit = spec.limits.max_duration
     longest = USUAL_LONGEST_S
     if limit:
-        longest = min(int(limit.seconds + names.EXPIRY_MARGIN_S), LONGEST_S)
+        most = USUAL_LONGEST_S if limit.seconds <= USUAL_LONGEST_S else LONGEST_S
+        longest = min(int(limit.seconds + names.EXPIRY_MARGIN_S), most)
     waits = {"MaxWaitTimeInSeconds": longest} if is_spot else {}
     return {"MaxRuntimeInSeconds": longest, **waits}
 
@@ -202,7 +205,7 @@ def _start() -> str:
 def _arguments(launch: Launch) -> list[str]:
     job, expires = launch.job, names.expires_epoch_s(launch)
     made = [job.runtime, "--machine", "sagemaker", "--store", job.store, "--job", job.id]
-    made += ["--work", str(WORK), "--environments", str(ENVIRONMENTS)]
+    made += ["--work", str(SCRATCH / "work"), "--environments", str(SCRATCH / "environments")]
     return made if expires is None else [*made, "--expires-epoch", f"{expires:.0f}"]
 
 

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.rig.aws import sagemaker_s3
+from tests.rig.aws import sagemaker_rules, sagemaker_s3
 from tests.rig.aws.cloud import Cloud, Options
 from tests.rig.aws.sagemaker import SageMaker
 from tests.rig.aws.sagemaker_containers import Bare
@@ -157,6 +157,13 @@ def test_no_quota_and_no_capacity_lead_to_the_next_offer(
         rig.started()
 
 
+def test_a_quota_that_is_not_of_machines_is_named(rig: Rig) -> None:
+    rig.service.controls.limits[sagemaker_rules.DISK] = 10
+    with pytest.raises(QuotaExceeded) as refusal:
+        rig.started()
+    assert refusal.value.fix.startswith("Raise Size of EBS volume for a training job at https://")
+
+
 def test_a_store_in_another_region_is_no_place_to_train_from(rig: Rig) -> None:
     launch, spec = rig.launch()
     with pytest.raises(NoCapacity) as failure:
@@ -172,12 +179,14 @@ def test_data_of_a_folder_ends_in_a_slash_and_of_an_object_in_its_name(
         rig.s3.put_object(Bucket=rig.bucket, Key=key, Body=b"x")
     url = f"s3://{rig.bucket}"
     launch, spec = rig.launch(
-        DataSource(f"{url}/tokens", "tokens"), DataSource(f"{url}/one.bin", "one.bin")
+        DataSource(f"{url}/tokens", "tokens"),
+        DataSource(f"{url}/one.bin", "one.bin"),
+        DataSource(url, "all"),
     )
     rig.training.launch(launch, spec, REGION)
     channels = rig.service.job("llmcloud-gpt-abcdef-1").request["InputDataConfig"]
     found = [each["DataSource"]["S3DataSource"]["S3Uri"] for each in channels]
-    assert found[1:] == [f"{url}/tokens/", f"{url}/one.bin"]
+    assert found[1:] == [f"{url}/tokens/", f"{url}/one.bin", f"{url}/"]
 
 
 def test_what_the_service_refuses_is_told_and_goes_nowhere_else(

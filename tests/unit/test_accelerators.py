@@ -82,13 +82,12 @@ def test_the_date_and_the_source_of_the_prices_are_told_beside_the_table() -> No
     assert "--json" not in CliRunner().invoke(APP, ["T4", "--region", "us-east-1"]).stderr
 
 
-@pytest.mark.parametrize("name", ["A100:8", "a100-80gb", "H", "V100", "trn1", "L4:4"])
+@pytest.mark.parametrize("name", ["A100:8", "a100-80gb", "H", "trn1", "L4:4"])
 def test_a_name_lists_its_variants_only(name: str) -> None:
     wanted = {
         "A100:8": {"A100", "A100-80GB"},
         "a100-80gb": {"A100-80GB"},
         "H": {"H100", "H200"},
-        "V100": {"V100-32GB"},
         "trn1": {"Trainium"},
         "L4:4": {"L4"},
     }

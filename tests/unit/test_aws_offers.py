@@ -30,7 +30,7 @@ TYPES: dict[str, Any] = json.loads(
 )
 
 # Where EC2's answer is not what AWS's page of the machine says, or its name is no name for a file.
-NAMES = {"A100-80GB": "A100", "V100-32GB": "V100", "RTXPRO6000": "RTX PRO Server 6000"}
+NAMES = {"A100-80GB": "A100", "RTXPRO6000": "RTX PRO Server 6000"}
 TRAINIUM2_GIB = 96
 
 
@@ -146,7 +146,6 @@ def test_no_region_that_an_account_must_ask_for_is_tried_unasked() -> None:
         ({"accelerator": "h100:8"}, ("p5.48xlarge", "us-east-1", 55.04, False)),
         ({"accelerator": "T4:1"}, ("g4dn.xlarge", "us-east-1", 0.526, False)),
         ({"accelerator": "L4:1", "memory": "64GB+"}, ("g6.4xlarge", "us-east-1", 1.3232, False)),
-        ({"accelerator": "V100:8"}, ("p3dn.24xlarge", "us-east-1", 31.212, False)),
         ({"accelerator": "trn1:16"}, ("trn1.32xlarge", "us-east-1", 21.5, False)),
         ({}, ("m7i.large", "us-east-1", 0.1008, False)),
         ({"cpus": "8+"}, ("c7i.2xlarge", "us-east-1", 0.357, False)),
@@ -282,6 +281,7 @@ def test_roles_share_a_type_and_take_spot_only_where_all_do(
         ({"accelerator": "A100-80GB:4"}, "has A100-80GB:4.", "A100-80GB:8 (p4de.24xlarge)"),
         ({"accelerator": "H100:2"}, "has H100:2.", "H100:1 (p5.4xlarge)"),
         ({"accelerator": "A10:1"}, "has A10:1.", "A10G:1 (g5.xlarge)"),
+        ({"accelerator": "V100:8"}, "has V100:8.", "A100:8 (p4d.24xlarge)"),
         ({"accelerator": "tpu-v5e:16"}, "has tpu-v5e:16.", "llmcloud accelerators"),
         ({"instance_type": "p4d.24xlrage"}, "has the name p4d.24xlrage.", "(p4d.24xlarge)"),
         ({"cpus": "500+"}, "has 500+ CPUs.", "llmcloud accelerators"),

@@ -77,6 +77,14 @@ def test_spot_waits_no_longer_than_the_job_may_run() -> None:
     assert made["EnableManagedSpotTraining"] is True
 
 
+@pytest.mark.parametrize(("asked", "longest_s"), [("120h", 432_000), ("121h", 436_500)])
+def test_what_accounts_may_run_by_default_is_not_exceeded_by_our_margin(
+    asked: str, longest_s: int
+) -> None:
+    made = planned(spec_of(limits={"max_duration": asked}))
+    assert made["StoppingCondition"]["MaxRuntimeInSeconds"] == longest_s
+
+
 def test_roles_are_groups_of_hosts() -> None:
     roles = {"chief": {"cpus": "2+"}, "worker": {"count": 3, "cpus": "2+"}}
     made = planned(spec_of(roles=roles, launcher="tensorflow"))
@@ -143,6 +151,7 @@ def test_half_a_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"resources": {"image": "ami-0123456789abcdef0"}}, "resources.image"),
         ({"resources": {"image": "jax"}}, "resources.image"),
         ({"resources": {"image": "../../x"}}, "resources.image"),
+        ({"resources": {"image": "docker.io/me/x:1"}}, "resources.image"),
         ({"limits": {"max_duration": "700h"}}, "limits.max_duration"),
         ({"hyperparameters": {f"h{n}": n for n in range(101)}}, "hyperparameters"),
         ({"hyperparameters": {"prompt": "x" * 2501}}, "hyperparameters.prompt"),

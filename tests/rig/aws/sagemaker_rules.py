@@ -51,21 +51,30 @@ def groups(request: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+DISK = "Size of EBS volume for a training job"
+
+
 def check_limits(
     request: dict[str, Any], used: Mapping[str, int], limits: Mapping[str, int]
 ) -> None:
     """Raise ResourceLimitExceeded for more instances than the account may have."""
+    size = request["ResourceConfig"]["VolumeSizeInGB"]
+    if size > (limit := limits.get(DISK, size)):
+        raise _over(DISK, limit, 0, size, "Gigabytes")
     for kind, count in instances(request).items():
-        limit, now = limits.get(kind), used.get(kind, 0)
-        if limit is not None and now + count > limit:
-            raise Refusal(
-                "ResourceLimitExceeded",
-                f"The account-level service limit '{kind} for training job usage' is {limit} "
-                f"Instances, with current utilization of {now} Instances and a request delta of "
-                f"{count} Instances. Please use AWS Service Quotas to request an increase for this "
-                "quota. If AWS Service Quotas is not available, contact AWS support to request an "
-                "increase for this quota.",
-            )
+        now = used.get(kind, 0)
+        if now + count > (limit := limits.get(kind, now + count)):
+            raise _over(f"{kind} for training job usage", limit, now, count, "Instances")
+
+
+def _over(name: str, limit: int, now: int, asked: int, unit: str) -> Refusal:
+    return Refusal(
+        "ResourceLimitExceeded",
+        f"The account-level service limit '{name}' is {limit} {unit}, with current utilization of "
+        f"{now} {unit} and a request delta of {asked} {unit}. Please use AWS Service Quotas to "
+        "request an increase for this quota. If AWS Service Quotas is not available, contact AWS "
+        "support to request an increase for this quota.",
+    )
 
 
 def _algorithm(request: dict[str, Any]) -> Iterator[str]:
