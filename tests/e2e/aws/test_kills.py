@@ -132,6 +132,7 @@ def test_a_command_killed_at_any_request_leaves_nothing_that_gc_does_not_find(
     """What was asked for and never came is taken back; a machine that came does its job."""
     victim = case.victim(submitter, MARKETS[case.market])
     subjects = _kill_everywhere(submitter, victim, case, again=False)
+    victim.settle(subjects)
     eventually(lambda: not submitter.instances(), "no machine runs")
     eventually(lambda: not _trainings(submitter), "no training job runs")
     _collect(submitter)

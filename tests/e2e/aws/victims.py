@@ -44,6 +44,9 @@ class Victim:
         """Return how the keys begin of what its machines read; empty where it gets none."""
         return ""
 
+    def settle(self, subjects: list[str]) -> None:
+        """End what goes on as the command was killed before it asked for anything."""
+
     def check(self, subject: str, *, again: bool) -> None:
         """Assert that all was done once, or, where it was not done again, at most once."""
         raise NotImplementedError
@@ -119,6 +122,13 @@ class Cancel(Victim):
 
     def argv(self, subject: str) -> list[str]:
         return ["cancel", subject]
+
+    def settle(self, subjects: list[str]) -> None:
+        s3 = self.submitter.client("s3")
+        for subject in subjects:
+            asked = s3.list_objects_v2(Bucket=BUCKET, Prefix=layout.cancel(subject))
+            if not asked["KeyCount"]:
+                assert self.submitter.cli("cancel", subject).code == 0
 
     def check(self, subject: str, *, again: bool) -> None:
         assert await_state(self.submitter, subject, *ENDED)["state"] == "cancelled", subject
