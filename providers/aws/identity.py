@@ -206,7 +206,7 @@ def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:
         "Statement": [
             _on_objects(caller, bucket, WRITE, ["jobs/*"]),
             _on_objects(caller, bucket, READ, ["code/*", "data/*"]),
-            _listing(caller, bucket, ["jobs/*", "data/*"]),
+            _listing(caller, bucket, ["jobs/*", "code/*", "data/*"]),
             _allow(["ssm:GetParametersByPath"], [_parameters(caller, "/llmcloud/*")]),
             _allow(GROUP_ACTIONS, [_groups(caller, f"{names.PREFIX}*")]),
             *_training(caller),

@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from tests.rig.aws import sagemaker_s3, schema
 from tests.rig.aws.call import service_model
 from tests.rig.aws.cloud import Cloud, Options
+from tests.rig.aws.remote import Remote
 from tests.rig.aws.sagemaker import SageMaker
 from tests.rig.aws.sagemaker_containers import Bare
 from tests.rig.aws.sagemaker_run import Means
@@ -56,6 +57,17 @@ class Rig:
         return boto3.client(
             name, region_name="us-east-1", endpoint_url=self._url, config=config, **own
         )
+
+    def enforce(self) -> None:
+        """Have policies hold from now on, also those of the job's role."""
+        Remote(self._url).post("knobs", enforces_iam=True)
+
+    def allow(self, *actions: str) -> None:
+        """Let the job's role do this in the bucket, and nothing else."""
+        bucket = f"arn:aws:s3:::{self.bucket}"
+        allowed = {"Effect": "Allow", "Action": actions, "Resource": [bucket, f"{bucket}/*"]}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+        self.iam.put_role_policy(RoleName="training", PolicyName="own", PolicyDocument=policy)
 
     def request(self, script: str = "true", **changes: Any) -> dict[str, Any]:
         made: dict[str, Any] = {
@@ -200,6 +212,27 @@ def test_a_role_that_sagemaker_may_not_assume_is_refused(rig: Rig) -> None:
     with pytest.raises(ClientError) as error:
         rig.start(RoleArn=role["Role"]["Arn"])
     assert code(error) == "ValidationException"
+
+
+def test_a_channel_is_listed_read_and_what_is_made_is_written_with_the_jobs_role(rig: Rig) -> None:
+    """What a role lacks for the first is told at once, for the others when it is their turn."""
+    rig.s3.put_object(Bucket=rig.bucket, Key="set/one.txt", Body=b"1")
+    rig.enforce()
+    changes = {"InputDataConfig": [rig.channel("all", f"s3://{rig.bucket}/set")]}
+    with pytest.raises(ClientError) as error:
+        rig.start(**changes)
+    assert "No S3 objects found under S3 URL" in str(error.value)
+    assert code(error) == "ValidationException"
+    script = "cat /opt/ml/input/data/all/one.txt; echo made > /opt/ml/model/it"
+
+    rig.allow("s3:ListBucket")
+    reason = rig.end(rig.start(script, **changes))["FailureReason"]
+    assert reason.startswith(f"ClientError: HeadObject s3://{rig.bucket}/set/one.txt (AccessDenied")
+    rig.allow("s3:ListBucket", "s3:GetObject")
+    reason = rig.end(rig.start(script, **changes))["FailureReason"]
+    assert reason.startswith(f"ClientError: PutObject s3://{rig.bucket}/output/job-")
+    rig.allow("s3:ListBucket", "s3:GetObject", "s3:PutObject")
+    assert rig.end(rig.start(script, **changes))["TrainingJobStatus"] == "Completed"
 
 
 def test_a_name_is_used_once(rig: Rig) -> None:

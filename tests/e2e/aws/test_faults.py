@@ -121,12 +121,13 @@ def test_who_may_make_no_roles_is_told_what_to_run(submitter: Submitter) -> None
     assert submitter.left() == {}
 
 
-def test_the_role_that_an_administrator_made_is_used(submitter: Submitter) -> None:
+@pytest.mark.parametrize("service", ["vm", "managed"])
+def test_the_role_that_an_administrator_made_is_used(submitter: Submitter, service: str) -> None:
     """Made by the very commands that the refusal prints."""
     submitter.control(
         "faults", service="iam", operation="CreateRole", code="AccessDenied", machine=False
     )
-    path = submitter.job("shared", "echo ran as the shared role", SMALL)
+    path = submitter.job("shared", "echo ran as the shared role", f"{SMALL}service: {service}\n")
     done = submitter.cli("submit", path)
     commands = [line.strip() for line in done.err.splitlines() if "aws iam " in line]
     assert len(commands) == 4, done.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from moto.backends import get_backend
@@ -112,8 +112,10 @@ class SageMaker:
                 "Training job names must be unique within an AWS account and region, and a "
                 f"training job with this name already exists ({self._jobs[key].arn})",
             )
+        role = request["RoleArn"]
+        means = replace(self._means, s3=sagemaker_s3.as_role(self._means.s3, role, self._world))
         for channel in request.get("InputDataConfig", ()):
-            self._check_source(channel["DataSource"].get("S3DataSource"), request["RoleArn"])
+            _check_source(channel["DataSource"].get("S3DataSource"), means.s3, role)
         rules.check_limits(request, self._used(call.region), self.controls.limits)
         tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags", ())}
         job = self._jobs[key] = TrainingJob(request, call.region, tags)
@@ -127,21 +129,9 @@ class SageMaker:
                 "Please retry using a different ML instance type.",
             )
         elif self._means.executor:
-            run = self._runs[job.name] = Run(job, self._means, self._world.lock)
+            run = self._runs[job.name] = Run(job, means, self._world.lock)
             run.start()
         return {"TrainingJobArn": job.arn}
-
-    def _check_source(self, source: dict[str, Any] | None, role: str) -> None:
-        if source is None:
-            raise Refusal("ValidationException", "Only S3 data sources are served here.")
-        if not sagemaker_s3.has_any(self._means.s3, source):
-            raise Refusal(
-                "ValidationException",
-                f'No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. '
-                "Please ensure that the bucket exists in the selected region, that objects exist "
-                f'under that S3 prefix, and that the role "{role}" has "s3:ListBucket" permissions '
-                "on the bucket.",
-            )
 
     def _used(self, region: str) -> dict[str, int]:
         used: dict[str, int] = {}
@@ -224,6 +214,20 @@ class SageMaker:
             if job.arn == arn:
                 return job
         raise NOT_FOUND
+
+
+def _check_source(source: dict[str, Any] | None, s3: Any, role: str) -> None:
+    """Raise Refusal for a channel in which its job's role sees nothing."""
+    if source is None:
+        raise Refusal("ValidationException", "Only S3 data sources are served here.")
+    if not sagemaker_s3.has_any(s3, source):
+        raise Refusal(
+            "ValidationException",
+            f'No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. '
+            "Please ensure that the bucket exists in the selected region, that objects exist "
+            f'under that S3 prefix, and that the role "{role}" has "s3:ListBucket" permissions '
+            "on the bucket.",
+        )
 
 
 def _is_within(request: dict[str, Any], name: str, when_s: float) -> bool:

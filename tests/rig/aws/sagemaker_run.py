@@ -70,6 +70,8 @@ class Run(threading.Thread):
             while not job.is_over:
                 self._asked = None if self._asked in AGAIN else self._asked
                 self._once()
+        except sagemaker_s3.Denied as denied:
+            job.move("Failed", "Failed", f"ClientError: {denied}")
         except Exception as error:  # the rig's own mistake, told where the test looks
             job.move("Failed", "Failed", f"InternalServerError: {error!r}")
             raise

@@ -9,21 +9,61 @@ from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
+from tests.rig.aws import access
+from tests.rig.aws.account import ACCOUNT, REGION
+from tests.rig.aws.call import Refusal
+from tests.rig.aws.policy import Asked
+from tests.rig.aws.resources import S3_ACTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from tests.rig.aws.world import World
+
+
+class Denied(Exception):
+    """What a job's role may not do."""
+
+
+def as_role(s3: Any, role: str, world: World) -> Any:
+    """Return a client that does what a job's role may do, and raises Denied for the rest."""
+
+    def check(params: Mapping[str, Any], model: Any, **_: Any) -> None:
+        with world.lock:
+            if world.knobs.enforces_iam and not _may(role, model.name, params):
+                url = f"s3://{params['Bucket']}/{params.get('Key', '')}"
+                raise Denied(f"{model.name} {url} (AccessDenied: Access Denied)")
+
+    made = client(s3.meta.endpoint_url)
+    made.meta.events.register("provide-client-params.s3", check)
+    return made
+
+
+def _may(role: str, operation: str, params: Mapping[str, Any]) -> bool:
+    try:
+        documents = access.documents_of(role)
+    except Refusal:  # it is gone, and its credentials with it
+        return False
+    session = f"arn:aws:sts::{ACCOUNT}:assumed-role/{role.rpartition('/')[2]}/SageMaker"
+    resource = "/".join(filter(None, (f"arn:aws:s3:::{params['Bucket']}", params.get("Key"))))
+    context = {"s3:prefix": [params["Prefix"]]} if "Prefix" in params else {}
+    asked = Asked(f"s3:{S3_ACTIONS.get(operation, operation)}", resource, context)
+    return access.may(access.Principal(session, "", None, documents), asked, REGION)
 
 
 def client(url: str) -> Any:
-    """Return a client of the emulator that keeps S3: the service itself, with no role."""
+    """Return a client of the emulator that keeps S3: whoever this is, they may do all."""
     own = {"aws_access_key_id": "sagemaker", "aws_secret_access_key": "sagemaker"}
     config = Config(s3={"addressing_style": "path"})
-    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", config=config, **own)
+    return boto3.client("s3", endpoint_url=url, region_name=REGION, config=config, **own)
 
 
 def has_any(s3: Any, source: dict[str, Any]) -> bool:
-    """Tell whether there is something under a channel's source."""
-    return next(objects(s3, source), None) is not None
+    """Tell whether there is something under a channel's source that may be seen."""
+    try:
+        return next(objects(s3, source), None) is not None
+    except Denied:
+        return False
 
 
 def objects(s3: Any, source: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
