@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from llmcloud.providers.aws import names
+from llmcloud.providers.aws import keys, names
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.providers.aws.roles import Role, Roles
@@ -172,12 +172,15 @@ def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
         _on_objects(caller, bucket, READ, [*staged, *(f"{each}*" for each in trees)]),
         _listing(caller, bucket, [f"{own}*", *(f"{each}*" for each in trees)]),
     ]
+    buckets = [bucket]
     for source in (each.source for each in task.data if each.source.startswith("s3://")):
         other, key = split_bucket("s3", source.removeprefix("s3://"))
+        buckets.append(other)
         statements += [
             _on_objects(caller, other, READ, [f"{key}*"]),
             _listing(caller, other, [f"{key}*"]),
         ]
+    statements.append(keys.of_buckets(caller, buckets))
     parameters = _parameters(caller, layout.secrets(job.id))
     if task.secrets:
         statements.append(
@@ -207,6 +210,7 @@ def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:
             _on_objects(caller, bucket, WRITE, ["jobs/*"]),
             _on_objects(caller, bucket, READ, ["code/*", "data/*"]),
             _listing(caller, bucket, ["jobs/*", "code/*", "data/*"]),
+            keys.of_buckets(caller, [bucket]),
             _allow(["ssm:GetParametersByPath"], [_parameters(caller, "/llmcloud/*")]),
             _allow(GROUP_ACTIONS, [_groups(caller, f"{names.PREFIX}*")]),
             *_training(caller),
@@ -235,6 +239,7 @@ def _training(caller: Caller) -> list[dict[str, Any]]:
         _allow(IMAGE_ACTIONS, [images]),
         _allow(["ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"], ["*"]),
         *([_allow(NETWORK_ACTIONS, ["*"])] if os.environ.get(SUBNETS) else []),
+        *keys.of_training(caller),
     ]
 
 

@@ -21,6 +21,7 @@ INSTANCE_PREFIX = f"{PREFIX}instance."  # no job's name has a dot
 NEVER = "never"
 LABELS = 50 - 8  # tags beside ours that there is room for
 SUBNETS = "LLMCLOUD_AWS_SUBNETS"  # the variable that names an account's own, for all machines
+KMS_KEY = "LLMCLOUD_AWS_KMS_KEY"  # the variable that names the key of training jobs
 EXPIRY_MARGIN_S = 900.0  # a job ends itself at its limit; its machine is ended a little later
 
 

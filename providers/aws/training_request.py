@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.core.errors import Problem
 from llmcloud.providers.aws import names, training_images
 from llmcloud.providers.aws.machine_request import disk_gib
-from llmcloud.providers.aws.names import SUBNETS
+from llmcloud.providers.aws.names import KMS_KEY, SUBNETS
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import InvalidRequest
 from llmcloud.runtime.machines.sagemaker import CHANNEL, ML
@@ -61,7 +61,7 @@ class Settings:
                 where=f"{SUBNETS}, {SECURITY_GROUPS}",
                 fix="Set both to lists separated by commas, or unset both.",
             )
-        return cls(subnets, groups, os.environ.get("LLMCLOUD_AWS_KMS_KEY", ""))
+        return cls(subnets, groups, os.environ.get(KMS_KEY, ""))
 
 
 @dataclass(frozen=True)

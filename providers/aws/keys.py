@@ -1,0 +1,60 @@
+"""What a job's role may do with the account's own keys in KMS: what S3 and SageMaker do for it.
+
+Keys are named and restricted as docs.aws.amazon.com/kms/latest/developerguide has it, as read in
+November 2026: cmks-in-iam-policies.html, alias-authorization.html and conditions-kms.html.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from llmcloud.providers.aws.names import KMS_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from llmcloud.providers.aws.identity import Caller
+
+OBJECT_ACTIONS = ["kms:Decrypt", "kms:GenerateDataKey"]
+TRAINING_ACTIONS = [  # sagemaker-roles.html: for what a job writes, and for its disks
+    "kms:Encrypt",
+    "kms:Decrypt",
+    "kms:GenerateDataKey*",
+    "kms:DescribeKey",
+    "kms:CreateGrant",
+]
+
+
+def of_buckets(caller: Caller, buckets: Iterable[str]) -> dict[str, Any]:
+    """Return what lets S3 encrypt and decrypt a role's objects in buckets, by any key of ours."""
+    arns = [f"arn:{caller.partition}:s3:::{bucket}" for bucket in dict.fromkeys(buckets)]
+    # An object's key is for the object; a bucket with a Bucket Key has one for itself.
+    meant = [each for arn in arns for each in (arn, f"{arn}/*")]
+    through = {
+        "kms:ViaService": "s3.*.amazonaws.com*",  # in China it ends in .cn
+        "kms:EncryptionContext:aws:s3:arn": meant,
+    }
+    return _allow(OBJECT_ACTIONS, f"{_ours(caller)}:key/*", {"StringLike": through})
+
+
+def of_training(caller: Caller) -> list[dict[str, Any]]:
+    """Return what SageMaker does with the key that the user's variable names, if it names one."""
+    named = os.environ.get(KMS_KEY, "")
+    if not named:
+        return []
+    where, _, name = named.rpartition(":")
+    where = where or _ours(caller)
+    if name.startswith("alias/"):  # which as a resource would be the alias itself, not its key
+        alias = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": name}}
+        return [_allow(TRAINING_ACTIONS, f"{where}:key/*", alias)]
+    return [_allow(TRAINING_ACTIONS, f"{where}:key/{name.removeprefix('key/')}", {})]
+
+
+def _ours(caller: Caller) -> str:
+    return f"arn:{caller.partition}:kms:*:{caller.account}"
+
+
+def _allow(actions: list[str], resource: str, condition: dict[str, Any]) -> dict[str, Any]:
+    made = {"Effect": "Allow", "Action": actions, "Resource": [resource]}
+    return {**made, "Condition": condition} if condition else made
