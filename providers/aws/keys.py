@@ -1,7 +1,7 @@
 """What a job's role may do with the account's own keys in KMS: what S3 and SageMaker do for it.
 
 Keys are named and restricted as docs.aws.amazon.com/kms/latest/developerguide has it, as read in
-November 2026: cmks-in-iam-policies.html, alias-authorization.html and conditions-kms.html.
+November 2026: cmks-in-iam-policies.html and conditions-kms.html.
 """
 
 from __future__ import annotations
@@ -17,13 +17,10 @@ if TYPE_CHECKING:
     from llmcloud.providers.aws.identity import Caller
 
 OBJECT_ACTIONS = ["kms:Decrypt", "kms:GenerateDataKey"]
-TRAINING_ACTIONS = [  # sagemaker-roles.html: for what a job writes, and for its disks
-    "kms:Encrypt",
-    "kms:Decrypt",
-    "kms:GenerateDataKey*",
-    "kms:DescribeKey",
-    "kms:CreateGrant",
-]
+# sagemaker-roles.html: for what a job writes, and (the grants) for its disks.
+TRAINING_ACTIONS = ["kms:Encrypt", "kms:Decrypt", "kms:GenerateDataKey*", "kms:DescribeKey"]
+GRANT_ACTIONS = ["kms:CreateGrant"]
+TO_AWS = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 
 
 def of_buckets(caller: Caller, buckets: Iterable[str]) -> dict[str, Any]:
@@ -43,12 +40,8 @@ def of_training(caller: Caller) -> list[dict[str, Any]]:
     named = os.environ.get(KMS_KEY, "")
     if not named:
         return []
-    where, _, name = named.rpartition(":")
-    where = where or _ours(caller)
-    if name.startswith("alias/"):  # which as a resource would be the alias itself, not its key
-        alias = {"ForAnyValue:StringEquals": {"kms:ResourceAliases": name}}
-        return [_allow(TRAINING_ACTIONS, f"{where}:key/*", alias)]
-    return [_allow(TRAINING_ACTIONS, f"{where}:key/{name.removeprefix('key/')}", {})]
+    key = named if named.startswith("arn:") else f"{_ours(caller)}:key/{named}"
+    return [_allow(TRAINING_ACTIONS, key, {}), _allow(GRANT_ACTIONS, key, TO_AWS)]
 
 
 def _ours(caller: Caller) -> str:

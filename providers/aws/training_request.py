@@ -50,7 +50,7 @@ class Settings:
 
     @classmethod
     def from_environ(cls) -> Settings:
-        """Read the user's variables; InvalidRequest for half a network."""
+        """Read the user's variables; InvalidRequest for half a network, or a key's alias."""
         subnets, groups = (
             tuple(filter(None, map(str.strip, os.environ.get(name, "").split(","))))
             for name in (SUBNETS, SECURITY_GROUPS)
@@ -61,7 +61,14 @@ class Settings:
                 where=f"{SUBNETS}, {SECURITY_GROUPS}",
                 fix="Set both to lists separated by commas, or unset both.",
             )
-        return cls(subnets, groups, os.environ.get(KMS_KEY, ""))
+        key = os.environ.get(KMS_KEY, "")
+        if "alias/" in key:
+            raise InvalidRequest(
+                "SageMaker takes no alias of a key for disks.",
+                where=KMS_KEY,
+                fix="Set it to the key's ARN or id.",
+            )
+        return cls(subnets, groups, key)
 
 
 @dataclass(frozen=True)

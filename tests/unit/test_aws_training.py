@@ -129,18 +129,24 @@ def test_each_argument_of_the_container_fits() -> None:
 def test_an_accounts_network_and_key_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", "subnet-1,subnet-2")
     monkeypatch.setenv("LLMCLOUD_AWS_SECURITY_GROUPS", "sg-1")
-    monkeypatch.setenv("LLMCLOUD_AWS_KMS_KEY", "alias/mine")
+    monkeypatch.setenv("LLMCLOUD_AWS_KMS_KEY", "1234-ab")
     made = planned(spec_of())
     assert made["VpcConfig"] == {
         "Subnets": ["subnet-1", "subnet-2"],
         "SecurityGroupIds": ["sg-1"],
     }
-    assert made["OutputDataConfig"]["KmsKeyId"] == "alias/mine"
-    assert made["ResourceConfig"]["VolumeKmsKeyId"] == "alias/mine"
+    assert made["OutputDataConfig"]["KmsKeyId"] == "1234-ab"
+    assert made["ResourceConfig"]["VolumeKmsKeyId"] == "1234-ab"
 
 
-def test_half_a_network_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", "subnet-1")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("LLMCLOUD_AWS_SUBNETS", "subnet-1"), ("LLMCLOUD_AWS_KMS_KEY", "alias/mine")],
+)
+def test_half_a_network_and_an_alias_are_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
     with pytest.raises(InvalidRequest):
         planned(spec_of())
 
