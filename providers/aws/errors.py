@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.core.meaning import NO_OBJECT, Meaning, asked_wait_s, by_class
-from llmcloud.providers.aws.codes import CLASSES, CLASSES_OF_S3, CODES, FAILED, REFUSED
+from llmcloud.providers.aws.codes import (
+    CLASSES,
+    CLASSES_OF_S3,
+    CODES,
+    FAILED,
+    OF_TRIALS,
+    REFUSED,
+    TRIED_OUT,
+)
 from llmcloud.providers.aws.permissions import needed_for
 from llmcloud.runtime.errors import NoCapacity, QuotaExceeded, Unavailable
 
@@ -103,7 +111,7 @@ def translate(error: Any, where: str, key: str = "", quota: str = SOME_QUOTA) ->
 def failure(refusal: Refusal, where: str, key: str = "", quota: str = SOME_QUOTA) -> Failure:
     """Return the Failure that a code stands for, or else the status of its answer."""
     code, status = refusal.code, refusal.status
-    meaning = CODES.get(code) or CODES.get(str(status))
+    meaning = _of_trial(refusal) or CODES.get(code) or CODES.get(str(status))
     if meaning is None and status == 404:
         meaning = NO_OBJECT
     elif meaning is None and 400 <= status < 500:
@@ -117,6 +125,15 @@ def failure(refusal: Refusal, where: str, key: str = "", quota: str = SOME_QUOTA
         said=refusal.said,
         quota=quota,
     )
+
+
+def _of_trial(refusal: Refusal) -> Meaning | None:
+    """Return what Auto Scaling says of a template that it has tried out, if that is told."""
+    code, beginning = TRIED_OUT
+    if refusal.code != code or not refusal.message.startswith(beginning):
+        return None
+    found = (meaning for words, meaning in OF_TRIALS.items() if words.search(refusal.message))
+    return next(found, None)
 
 
 def code_of(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from llmcloud.runtime.errors import NoCapacity, QuotaExceeded, Unavailable
 
 if TYPE_CHECKING:
     from llmcloud.providers.aws.credentials import Account
+    from llmcloud.runtime.errors import Failure
 
 # A template of the same token but other details is of another version of this program, or of
 # another person who submits the same job: it will do.
@@ -30,6 +32,10 @@ ELSEWHERE = {
     code for code, meaning in CODES.items() if issubclass(meaning.kind, (NoCapacity, QuotaExceeded))
 }
 CODE = re.compile(r"\b[A-Z][A-Za-z]+(?:\.[A-Z][A-Za-z]+)?\b")
+# In an activity's Details, which are JSON with the zone beside it: shown in the examples of the AWS
+# CLI, and of a failed one in aws-parallelcluster#1944.
+SUBNET = re.compile(r'"Subnet ID" *: *"([^"]+)"')
+LAUNCH = "Launch"
 
 
 class Groups:
@@ -69,19 +75,23 @@ class Groups:
     def coming(self, job: str) -> list[Machine]:
         """Return the machines that a group is to bring, with why its last try failed, if it did.
 
-        Raises that where there was nothing to be had.
+        They are gone where Auto Scaling tries no more. Raises NoCapacity when no zone of the
+        group's has any, and QuotaExceeded.
         """
         name = names.of_job(job)
         with translated(f"{self._region}, {name}"):
             found = self._find(name)
-            if found is None or "Status" in found or not found["DesiredCapacity"]:
+            if found is None or _is_going(found) or not found["DesiredCapacity"]:
                 return []
-            said = self._scaling.describe_scaling_activities(
-                AutoScalingGroupName=name, MaxRecords=1
-            )["Activities"]
-        why = next((each.get("StatusMessage", "") for each in said if _has_failed(each)), "")
-        self._raise(why)
-        ranks = range(found["DesiredCapacity"])
+            ranks = range(found["DesiredCapacity"])
+            if given_up := _given_up(found, job):
+                return [Machine(rank, name, MachineState.GONE, given_up) for rank in ranks]
+            said = self._scaling.describe_scaling_activities(AutoScalingGroupName=name)
+            # The newest first, and none of an earlier group of this name: those of deleted groups
+            # are told on request only.
+            tries = [*itertools.takewhile(_has_failed, said["Activities"])]
+            self._raise(tries, {*found["VPCZoneIdentifier"].split(",")})
+        why = tries[0].get("StatusMessage", "") if tries else ""
         return [Machine(rank, name, MachineState.COMING, why) for rank in ranks]
 
     def delete(self, job: str) -> bool:
@@ -120,12 +130,26 @@ class Groups:
         with tolerated(BUSY):
             self._scaling.delete_auto_scaling_group(AutoScalingGroupName=name, ForceDelete=True)
 
-    def _raise(self, said: str) -> None:
-        """Raise that there is nothing, by the code in a failed try's message: all else may pass."""
+    def _raise(self, tries: list[dict[str, Any]], subnets: set[str]) -> None:
+        """Raise that there is nothing: in each of the subnets, or by a quota, which holds in all.
+
+        A try is made in one of them; after it has failed, Auto Scaling goes on in another.
+        """
+        refused = [(_subnet(each), why) for each in tries if (why := self._refusal(each))]
+        for _, why in refused:
+            if isinstance(why, QuotaExceeded):
+                raise why
+        if {subnet for subnet, _ in refused} >= subnets:
+            raise refused[0][1]
+
+    def _refusal(self, activity: dict[str, Any]) -> Failure | None:
+        """Return that there is nothing, by the code in a failed try's message; else it may pass."""
+        said = activity.get("StatusMessage", "")
         code = next((word for word in CODE.findall(said) if word in ELSEWHERE), "")
-        if code:
-            refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
-            raise failure(refusal, f"{self._region}, spot")
+        if not code:
+            return None
+        refusal = Refusal(code, "autoscaling:CreateAutoScalingGroup", "EC2", message=said)
+        return failure(refusal, f"{self._region}, spot")
 
 
 def _is_going(group: dict[str, Any]) -> bool:
@@ -135,6 +159,27 @@ def _is_going(group: dict[str, Any]) -> bool:
 
 def _has_failed(activity: dict[str, Any]) -> bool:
     return bool(activity["StatusCode"] == FAILED)
+
+
+def _given_up(group: dict[str, Any], job: str) -> str:
+    """Say that a group launches no more machines, if it does not.
+
+    Auto Scaling does that by itself to one that could launch none for a day:
+    docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html.
+    """
+    for each in group.get("SuspendedProcesses", []):
+        if each["ProcessName"] == LAUNCH:
+            why = each.get("SuspensionReason", LAUNCH)
+            return (
+                f"Auto Scaling launches no more ({why}): llmcloud resume {job} asks for new ones."
+            )
+    return ""
+
+
+def _subnet(activity: dict[str, Any]) -> str:
+    """Return where an activity was; "" where it does not say."""
+    found = SUBNET.search(activity.get("Details", ""))
+    return found[1] if found else ""
 
 
 def _template(group: dict[str, Any]) -> str:

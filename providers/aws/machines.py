@@ -175,7 +175,7 @@ class Machines:
         every = sorted(map(_described, said), key=lambda each: each.rank)
         found = [each for each in every if each.id in own or not each.is_gone]
         if all(each.is_gone for each in found):
-            found += Groups(self._account, place.region or "").coming(place.job)
+            return [*Groups(self._account, place.region or "").coming(place.job), *found]
         return found
 
     def printed(self, place: Place) -> Iterator[Printed]:

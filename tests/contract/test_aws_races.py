@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -12,7 +13,13 @@ from llmcloud.core.provider import Launch, MachineState
 from llmcloud.providers.aws import identity, instance_leftovers, instance_role, names, roles
 from llmcloud.providers.aws.credentials import Account
 from llmcloud.providers.aws.roles import Role, Roles
-from llmcloud.runtime.errors import InvalidRequest, PermissionDenied, Unavailable
+from llmcloud.runtime.errors import (
+    InvalidRequest,
+    NoCapacity,
+    PermissionDenied,
+    QuotaExceeded,
+    Unavailable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +28,13 @@ if TYPE_CHECKING:
     from tests.rig.aws.remote import Remote
 
     from llmcloud.core.job import Job
+    from llmcloud.core.provider import Machine
 
 REGION = "us-east-1"
+CLOSE = "run: x\nresources: {instance_type: p4d.24xlarge, nodes: 2}\n"
 SPOT = "run: 'true'\nresources: {spot: true}\n"
+QUOTA, SPOT_QUOTA = "L-1216C47A", "L-34B43A08"
+LOOKS = 20  # more than a region has zones
 
 
 @pytest.fixture
@@ -41,6 +52,28 @@ def groups(job: Job) -> list[str]:
     return [each["AutoScalingGroupName"] for each in found["AutoScalingGroups"]]
 
 
+def activities(job: Job) -> list[Any]:
+    scaling = boto3.client("autoscaling", REGION)
+    found = scaling.describe_scaling_activities(AutoScalingGroupName=f"llmcloud-{job.id}")
+    return list(found["Activities"])
+
+
+def looks(rig: ComputeRig, job: Job) -> list[Machine]:
+    """Return what a job's one machine is, look by look, until it comes no more."""
+    found: list[Machine] = []
+    while len(found) < LOOKS:
+        found += rig.compute.describe(rig.place(job))
+        if found[-1].state is not MachineState.COMING:
+            break
+    return found
+
+
+def zones_of(rig: ComputeRig, job: Job) -> list[str]:
+    """Return the zones that a group of the job may use."""
+    on_demand = dataclasses.replace(job.offers[0], spot=False)
+    return [str(each) for each in rig.compute.zones(job, on_demand)]
+
+
 UNKNOWN_PROFILE = "Value (x) for parameter iamInstanceProfile.name is invalid."
 
 
@@ -49,6 +82,7 @@ UNKNOWN_PROFILE = "Value (x) for parameter iamInstanceProfile.name is invalid."
     [
         ("run: x\n", "RunInstances", "InvalidParameterValue", UNKNOWN_PROFILE),
         ("run: x\n", "RunInstances", "InvalidGroup.NotFound", "It does not exist"),
+        (CLOSE, "RunInstances", "InvalidPlacementGroup.Unknown", "It is unknown"),
         (
             SPOT,
             "CreateAutoScalingGroup",
@@ -112,6 +146,25 @@ def test_a_security_group_that_is_not_seen_yet_is_looked_for_again(
     with pytest.raises(Unavailable, match="not seen yet"):
         rig.launch(job)
     rig.launch(job)
+
+
+@pytest.mark.parametrize("way", ["Ingress", "Egress"])
+def test_a_security_group_that_is_too_new_for_its_rules_is_given_them_again(
+    rig: ComputeRig, remote: Remote, way: str
+) -> None:
+    """EC2 has made it, and answers with its id, which not all of EC2 knows yet."""
+    code, operation = "InvalidGroup.NotFound", f"AuthorizeSecurityGroup{way}"
+    remote.post("faults", service="ec2", operation=operation, code=code, status=400)
+    job = rig.staged(CLOSE)
+    with pytest.raises(Unavailable, match="not seen yet"):
+        rig.launch(job)
+    rig.launch(job)
+    (group,) = boto3.client("ec2", REGION).describe_security_groups(
+        Filters=[{"Name": "group-name", "Values": [f"llmcloud-{job.id}"]}]
+    )["SecurityGroups"]
+    for rules in (group["IpPermissions"], group["IpPermissionsEgress"]):
+        among = [pair["GroupId"] for rule in rules for pair in rule["UserIdGroupPairs"]]
+        assert among == [group["GroupId"]]
 
 
 def test_who_may_make_no_roles_need_delete_none(rig: ComputeRig, remote: Remote) -> None:
@@ -228,11 +281,92 @@ class TestAGroup:
 
     def test_that_can_make_nothing_says_why(self, rig: ComputeRig, remote: Remote) -> None:
         """Be it a reason that passes, or one that somebody has to do something about."""
-        remote.post("shortages", code="InvalidKMSKey.InvalidState")
+        remote.post("shortages", code="InvalidKMSKey.InvalidState", spot=True)
         ask(rig, job := rig.staged(SPOT))
         (machine,) = rig.compute.describe(rig.place(job))
         assert machine.state is MachineState.COMING
         assert "InvalidKMSKey.InvalidState" in machine.detail
+
+    def test_of_all_zones_goes_on_in_the_next_where_one_has_none(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        """A try is made in one zone: the last one has some."""
+        *empty, last = zones_of(rig, job := rig.staged(SPOT))
+        for zone in empty:
+            shortage = {"code": "InsufficientInstanceCapacity", "zone": zone, "spot": True}
+            remote.post("shortages", **shortage)
+        ask(rig, job)
+        *coming, machine = looks(rig, job)
+        assert "InsufficientInstanceCapacity" in coming[0].detail
+        asked = boto3.client("ec2", REGION).describe_instances(InstanceIds=[machine.id])
+        ((made,),) = (each["Instances"] for each in asked["Reservations"])
+        assert made["Placement"]["AvailabilityZone"] == last
+
+    @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "Unsupported"])
+    def test_of_all_zones_is_given_up_once_each_was_tried(
+        self, rig: ComputeRig, remote: Remote, code: str
+    ) -> None:
+        """What is Unsupported to RunInstances is InvalidFleetConfiguration to a group."""
+        remote.post("shortages", code=code, spot=True)
+        ask(rig, job := rig.staged(SPOT))
+        with pytest.raises(NoCapacity):
+            looks(rig, job)
+        assert len(activities(job)) >= len(zones_of(rig, job))
+
+    def test_is_given_up_at_once_where_a_quota_is_in_the_way(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        """It holds in all zones."""
+        remote.post("quotas", region=REGION, code=SPOT_QUOTA, value=0)
+        ask(rig, job := rig.staged(SPOT))
+        with pytest.raises(QuotaExceeded):
+            rig.compute.describe(rig.place(job))
+        assert len(activities(job)) < len(zones_of(rig, job))
+
+    @pytest.mark.parametrize("code", ["InsufficientInstanceCapacity", "Unsupported"])
+    def test_that_is_refused_as_its_trial_has_no_capacity_may_be_had_elsewhere(
+        self, rig: ComputeRig, remote: Remote, code: str
+    ) -> None:
+        """The trial is a launch on demand; how it was refused is said in words only."""
+        remote.post("shortages", code=code, spot=False)
+        with pytest.raises(NoCapacity):
+            ask(rig, rig.staged(SPOT))
+
+    def test_that_is_refused_as_its_trial_is_beyond_a_quota_names_both(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        remote.post("quotas", region=REGION, code=QUOTA, value=0)
+        with pytest.raises(QuotaExceeded, match="vCPU limit of 0") as raised:
+            ask(rig, rig.staged(SPOT))
+        assert "on demand" in raised.value.fix
+        assert SPOT_QUOTA in raised.value.fix
+
+    def test_whose_security_group_is_too_new_is_asked_for_again(
+        self, rig: ComputeRig, remote: Remote
+    ) -> None:
+        said = "You must use a valid fully-formed launch template. The security group 'sg-1' does "
+        remote.post(
+            "faults",
+            operation="CreateAutoScalingGroup",
+            code="ValidationError",
+            message=f"{said}not exist",
+            status=400,
+        )
+        job = rig.staged(SPOT)
+        with pytest.raises(Unavailable, match="not known everywhere yet"):
+            ask(rig, job)
+        ask(rig, job)
+
+    def test_that_auto_scaling_has_given_up_brings_no_more(self, rig: ComputeRig) -> None:
+        """It suspends what could launch nothing for a day; by hand it is done the same way."""
+        ask(rig, job := rig.staged(SPOT))
+        boto3.client("autoscaling", REGION).suspend_processes(
+            AutoScalingGroupName=f"llmcloud-{job.id}", ScalingProcesses=["Launch"]
+        )
+        (machine,) = rig.compute.describe(rig.place(job))
+        assert machine.is_gone
+        assert "User suspended at" in machine.detail
+        assert f"llmcloud resume {job.id}" in machine.detail
 
     @pytest.mark.parametrize(
         ("service", "operation", "code"),

@@ -113,6 +113,7 @@ OF_SERVICES: dict[str, tuple[str, int, type[Failure]]] = {
     "UnfulfillableCapacity": ("ec2", 500, NoCapacity),
     "CapacityError": ("sagemaker", 400, NoCapacity),
     "Unsupported": ("ec2", 400, NoCapacity),
+    "InvalidFleetConfiguration": ("ec2", 400, NoCapacity),
     "VolumeTypeNotAvailableInZone": ("ec2", 400, NoCapacity),
     "InvalidZone.NotFound": ("ec2", 400, NoCapacity),
     "SpotMaxPriceTooLow": ("ec2", 400, NoCapacity),
@@ -422,6 +423,28 @@ def test_what_another_place_may_have_is_not_asked_for_again(
         with pytest.raises(Failure), translated("us-east-1"):
             client.run_instances(MinCount=1, MaxCount=1)
     assert len(asked) == requests
+
+
+TRIED_OUT = "You must use a valid fully-formed launch template. "
+TRIALS = [
+    ("We currently do not have sufficient m7i.large capacity in the zone.", NoCapacity),
+    ("We currently do not have sufficient capacity to launch all of them.", NoCapacity),
+    ("The type (m7i) is not supported in your requested Availability Zone (a).", NoCapacity),
+    ("You have requested more instances (6) than your current instance limit of 4.", QuotaExceeded),
+    ("You have requested more vCPU capacity than your current vCPU limit of 0.", QuotaExceeded),
+    ("The security group 'sg-1' does not exist", Unavailable),
+    ("The encrypted flag cannot be specified.", InvalidRequest),
+]
+
+
+@pytest.mark.parametrize(("said", "kind"), TRIALS)
+def test_what_a_template_was_refused_for_is_told_by_its_words(
+    aws: Service, said: str, kind: type[Failure]
+) -> None:
+    """Auto Scaling leaves out EC2's code; without its own words before them, they are no reason."""
+    tried_out = aws.refused("autoscaling", "ValidationError", 400, f"{TRIED_OUT}{said}")
+    assert type(tried_out) is kind
+    assert type(aws.refused("autoscaling", "ValidationError", 400, said)) is InvalidRequest
 
 
 def test_a_service_is_called_by_its_name(aws: Service) -> None:

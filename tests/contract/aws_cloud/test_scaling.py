@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -148,18 +149,33 @@ class TestAGroup:
     def test_says_why_it_could_not_launch(
         self, scaling: Any, group: dict[str, Any], remote: Remote
     ) -> None:
-        """It tries each zone, and again later."""
-        remote.post("shortages", code="InsufficientInstanceCapacity")
+        """It tries a zone at a time, in turn, and goes on."""
+        remote.post("shortages", code="InsufficientInstanceCapacity", spot=True)
         scaling.create_auto_scaling_group(**group)
         assert not _described(scaling)["Instances"]
-        latest = _activities(scaling)[0]
-        assert latest["StatusCode"] == "Failed"
-        assert "capacity" in latest["StatusMessage"]
+        _described(scaling)
+        tried = _activities(scaling)
+        assert len(tried) == 3
+        assert {each["StatusCode"] for each in tried} == {"Failed"}
+        assert all("capacity" in each["StatusMessage"] for each in tried)
+        where = [json.loads(each["Details"]) for each in tried]
+        zones = [each["Availability Zone"] for each in where]
+        assert set(zones[:2]) == {"us-east-1a", "us-east-1b"}
+        assert zones[2] == zones[0]
+        assert {each["Subnet ID"] for each in where} == {*group["VPCZoneIdentifier"].split(",")}
         remote.delete("shortages")
         remote.post("shortages", code="InsufficientInstanceCapacity", zone="us-east-1a", spot=True)
         _in_service(scaling)
         zones = {each["AvailabilityZone"] for each in _described(scaling)["Instances"]}
         assert zones == {"us-east-1b"}
+
+    def test_calls_a_type_that_a_zone_does_not_have_what_fleets_call_it(
+        self, scaling: Any, group: dict[str, Any], remote: Remote
+    ) -> None:
+        remote.post("shortages", code="Unsupported", spot=True)
+        scaling.create_auto_scaling_group(**group)
+        said = _activities(scaling)[0]["StatusMessage"]
+        assert said.startswith("Could not launch Spot Instances. InvalidFleetConfiguration - ")
 
     def test_launches_nothing_while_that_is_suspended(
         self, scaling: Any, group: dict[str, Any]
@@ -167,7 +183,10 @@ class TestAGroup:
         scaling.create_auto_scaling_group(**{**group, "DesiredCapacity": 0})
         scaling.suspend_processes(AutoScalingGroupName=NAME, ScalingProcesses=["Launch"])
         scaling.set_desired_capacity(AutoScalingGroupName=NAME, DesiredCapacity=1)
-        assert not _described(scaling)["Instances"]
+        found = _described(scaling)
+        assert not found["Instances"]
+        (suspended,) = found["SuspendedProcesses"]
+        assert suspended["ProcessName"] == "Launch"
         scaling.resume_processes(AutoScalingGroupName=NAME)
         assert len(_in_service(scaling)) == 1
 
@@ -208,6 +227,23 @@ class TestAScheduledChange:
 
 
 class TestAGroupIsRefused:
+    @pytest.mark.parametrize("reason", ["capacity", "quota"])
+    def test_where_its_template_can_not_be_tried_out(
+        self, scaling: Any, group: dict[str, Any], remote: Remote, reason: str
+    ) -> None:
+        """On demand, as the template itself says nothing of spot."""
+        if reason == "capacity":
+            remote.post("shortages", code="InsufficientInstanceCapacity", spot=False)
+        else:
+            remote.post("quotas", region="us-east-1", code="L-1216C47A", value=0)
+            remote.post("quotas", region="us-east-1", code="L-DB2E81BA", value=0)
+        with pytest.raises(scaling.exceptions.ClientError) as raised:
+            scaling.create_auto_scaling_group(**group)
+        said = raised.value.response["Error"]
+        assert said["Code"] == "ValidationError"
+        assert said["Message"].startswith("You must use a valid fully-formed launch template. ")
+        assert reason in said["Message"] or "limit" in said["Message"]
+
     @pytest.mark.parametrize(
         "changed",
         [

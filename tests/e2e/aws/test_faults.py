@@ -242,11 +242,13 @@ def test_the_second_region_is_tried_where_the_first_has_none(
     submitter: Submitter, reason: str, market: str
 ) -> None:
     more = "resources: {instance_type: m7i.large, spot: true}\n" if market == "spot" else SMALL
+    is_spot = market == "spot"
     if reason == "capacity":
-        submitter.control("shortages", code="InsufficientInstanceCapacity", region=REGION)
+        none = {"code": "InsufficientInstanceCapacity", "region": REGION, "spot": is_spot}
+        submitter.control("shortages", **none)
     else:
-        for code in ("L-1216C47A", "L-34B43A08"):
-            submitter.control("quotas", region=REGION, code=code, value=0)
+        code = "L-34B43A08" if is_spot else "L-1216C47A"
+        submitter.control("quotas", region=REGION, code=code, value=0)
     path = submitter.job("elsewhere", "echo trained", more)
     done = submitter.cli("submit", path, "--set", f"region=[{REGION}, {OTHER}]")
     assert done.code == 0, done.err
@@ -255,6 +257,19 @@ def test_the_second_region_is_tried_where_the_first_has_none(
     assert len(_zones(submitter, OTHER)) == 1
     for region in (REGION, OTHER):
         assert submitter.left(region) == {}
+
+
+def test_a_spot_machine_comes_from_the_zone_that_has_one(submitter: Submitter) -> None:
+    """Not from the next region: one zone of the group's after another is tried."""
+    for zone in "abc":
+        none = {"code": "InsufficientInstanceCapacity", "zone": f"{REGION}{zone}"}
+        submitter.control("shortages", **none, spot=True)
+    more = "resources: {instance_type: m7i.large, spot: true}\n"
+    path = submitter.job("zones", "echo trained", more)
+    done = submitter.cli("submit", path, "--set", f"region=[{REGION}, {OTHER}]")
+    assert done.code == 0, done.err
+    assert _zones(submitter) == [f"{REGION}d"]
+    assert submitter.left() == {}
 
 
 # How it is answered

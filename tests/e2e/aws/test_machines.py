@@ -166,6 +166,31 @@ def test_a_job_waits_for_machines_that_there_are_none_of_now(submitter: Submitte
     assert submitter.left() == {}
 
 
+def test_a_job_whose_machines_come_no_more_is_lost_and_resumed(submitter: Submitter) -> None:
+    """Auto Scaling gives up by itself, after a day in vain; here somebody suspends it."""
+    path = submitter.job(
+        "given-up",
+        f"{PYTHON} counts.py 40",
+        f"{CHECKPOINTS}resources: {{spot: true}}\n",
+        counts__py=COUNTS,
+    )
+    job = submitter.submit(path)
+    submitter.await_log(job, "step 4 ")
+    submitter.client("autoscaling").suspend_processes(
+        AutoScalingGroupName=f"llmcloud-{job}", ScalingProcesses=["Launch"]
+    )
+    (first,) = submitter.instances()
+    submitter.control("interrupt", instance_id=first["InstanceId"], notice_s=5)
+    eventually(lambda: submitter.state(job)["state"] == "lost", "the job is lost", 60)
+    said = " ".join(submitter.cli("status", job).out.split())
+    assert "Auto Scaling launches no more" in said
+    assert f"llmcloud resume {job}" in said
+    done = submitter.cli("resume", job, timeout_s=150)
+    assert done.code == 0, done.err
+    assert submitter.state(job)["state"] == "succeeded"
+    assert submitter.left() == {}
+
+
 def _activities(submitter: Submitter, job: str) -> str:
     scaling = submitter.client("autoscaling")
     said = scaling.describe_scaling_activities(AutoScalingGroupName=f"llmcloud-{job}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,10 @@ class Member:
 
     instance: Instance
     template: dict[str, Any]
+
+    @property
+    def where(self) -> str:
+        return details(str(self.instance.availability_zone), str(self.instance.subnet_id))
 
     def described(self) -> dict[str, Any]:
         state = STATES.get(self.instance.state, "Terminating")
@@ -57,7 +62,8 @@ class Group:
     rebalances: bool = False
     members: list[Member] = field(default_factory=list)
     activities: list[dict[str, Any]] = field(default_factory=list)
-    suspended: set[str] = field(default_factory=set)
+    suspended: dict[str, str] = field(default_factory=dict)  # processes, with the reason
+    refused: list[str] = field(default_factory=list)  # places where the last tries failed
     is_ending: bool = False
     scheduled: dict[str, dict[str, Any]] = field(default_factory=dict)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -91,7 +97,10 @@ class Group:
             "HealthCheckGracePeriod": 0,
             "CreatedTime": self.created,
             "Instances": [each.described() for each in self.members],
-            "SuspendedProcesses": [{"ProcessName": each} for each in sorted(self.suspended)],
+            "SuspendedProcesses": [
+                {"ProcessName": name, "SuspensionReason": why}
+                for name, why in sorted(self.suspended.items())
+            ],
             "CapacityRebalance": self.rebalances,
             "VPCZoneIdentifier": ",".join(self.subnets),
             "Tags": [
@@ -111,19 +120,25 @@ class Group:
             said["LaunchTemplate"] = self.template
         return {**said, "Status": "Delete in progress"} if self.is_ending else said
 
-    def note(self, verb: str, cause: str, status: str = "Successful", message: str = "") -> None:
-        """Write down an activity."""
+    def note(self, verb: str, cause: str, where: str, refusal: str = "") -> None:
+        """Write down an activity, and `where` it was, as `details` says it."""
         now = datetime.now(UTC)
         made = {
             "ActivityId": str(uuid.uuid4()),
             "AutoScalingGroupName": self.name,
-            "Description": verb,
+            "Description": f"{verb}.  Status Reason: {refusal}" if refusal else verb,
             "Cause": f"At {now:%Y-%m-%dT%H:%M:%SZ} {cause}.",
             "StartTime": now,
             "EndTime": now,
-            "StatusCode": status,
+            "StatusCode": "Failed" if refusal else "Successful",
             "Progress": 100,
-            "Details": "{}",
+            "Details": where,
         }
-        self.activities.append({**made, "StatusMessage": message} if message else made)
+        self.activities.append({**made, "StatusMessage": refusal} if refusal else made)
         del self.activities[:-KEPT_ACTIVITIES]
+
+
+def details(zone: str, subnet: str) -> str:
+    """Return how an activity says where it was."""
+    said = {"Subnet ID": subnet, "Availability Zone": zone}
+    return json.dumps({key: value for key, value in said.items() if value}, separators=(",", ":"))

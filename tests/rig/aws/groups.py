@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from moto.ec2.models import ec2_backends
 from tests.rig.aws import checks
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.call import Refusal
-from tests.rig.aws.group import HEALTH_CHECK, Group, Member
+from tests.rig.aws.group import HEALTH_CHECK, Group, Member, details
 from tests.rig.aws.launch import Order
 from tests.rig.aws.template import merged
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from moto.ec2.models.instances import Instance
     from tests.rig.aws.launch import Launcher
     from tests.rig.aws.machines import Machines
+
+CODES_OF_FLEETS = {"Unsupported": "InvalidFleetConfiguration"}  # where RunInstances has another
 
 
 class Groups:
@@ -53,9 +56,14 @@ class Groups:
         for group in list(self._groups):
             self._tend(group)
 
+    def try_out(self, group: Group) -> None:
+        """Raise what EC2 would refuse a group's first launch for, were it on demand."""
+        for order in launch_orders(group, next_place(group), spot=False)[:1]:
+            self._launcher.try_out(order)
+
     def end(self, group: Group, member: Member, cause: str) -> None:
         """Terminate an instance of a group."""
-        group.note(f"Terminating EC2 instance: {member.instance.id}", cause)
+        group.note(f"Terminating EC2 instance: {member.instance.id}", cause, member.where)
         self._machines.terminate(member.instance)
 
     def _tend(self, group: Group) -> None:
@@ -74,33 +82,39 @@ class Groups:
                     return
 
     def _launch_one(self, group: Group) -> bool:
-        """Try each type and zone in turn; write the last refusal down when none has any."""
+        """Try each type in one zone; once it is refused there, the next look tries another."""
         spot = [each for each in group.wanting if each.instance.lifecycle == "spot"]
         is_spot = len(group.wanting) - len(spot) >= on_demand_share(group)
+        where = next_place(group)
         refusal = None
-        for order in launch_orders(group, spot=is_spot):
+        for order in launch_orders(group, where, spot=is_spot):
             try:
                 (instance,) = self._launcher.launch(order).instances
             except Refusal as each:
                 refusal = each
                 continue
             group.members.append(Member(instance, group.template))
-            group.note(f"Launching a new EC2 instance: {instance.id}", "an instance was started")
+            verb = f"Launching a new EC2 instance: {instance.id}"
+            group.note(verb, "an instance was started", where.details)
+            group.refused.clear()
             return True
         assert refusal
+        group.refused.append(where.name)
         message = f"{refusal.message} Launching EC2 instance failed."
         if group.mixed:
             kind = "Spot" if is_spot else "On-Demand"
-            message = f"Could not launch {kind} Instances. {refusal.code} - {message}"
-        group.note("Launching a new EC2 instance", "an instance was wanted", "Failed", message)
+            code = CODES_OF_FLEETS.get(refusal.code, refusal.code)
+            message = f"Could not launch {kind} Instances. {code} - {message}"
+        group.note("Launching a new EC2 instance", "an instance was wanted", where.details, message)
         return False
 
     def _lost(self, instance: Instance, _: str) -> None:
         for group in self._groups:
-            if any(each.instance is instance for each in group.members) and not group.is_ending:
+            member = next((each for each in group.members if each.instance is instance), None)
+            if member and not group.is_ending:
                 verb = f"Terminating EC2 instance: {instance.id}"
                 if not group.activities or group.activities[-1]["Description"] != verb:
-                    group.note(verb, HEALTH_CHECK)
+                    group.note(verb, HEALTH_CHECK, member.where)
 
 
 def on_demand_share(group: Group) -> int:
@@ -113,7 +127,43 @@ def on_demand_share(group: Group) -> int:
     return int(base + math.ceil((group.desired - base) * percent / 100))
 
 
-def launch_orders(group: Group, *, spot: bool) -> list[Order]:
+@dataclass(frozen=True)
+class Where:
+    """A zone or subnet of a group's; `params` are how RunInstances says it."""
+
+    name: str
+    region: str
+    params: dict[str, Any]
+
+    @property
+    def details(self) -> str:
+        if "SubnetId" not in self.params:
+            return details(self.name, "")
+        subnet = ec2_backends[ACCOUNT][self.region].get_subnet(self.name)
+        return details(subnet.availability_zone, subnet.id)
+
+    def has(self, member: Member) -> bool:
+        return self.name in {member.instance.subnet_id, str(member.instance.availability_zone)}
+
+
+def next_place(group: Group) -> Where:
+    """Return where to try next: the emptiest of those where the last tries did not fail."""
+    found = places(group)
+    if {each.name for each in found} <= {*group.refused}:
+        group.refused.clear()
+    left = [each for each in found if each.name not in group.refused]
+    return min(left, key=lambda each: sum(map(each.has, group.wanting)))
+
+
+def places(group: Group) -> list[Where]:
+    """Return where a group may launch."""
+    named = [(each, {"SubnetId": each}) for each in group.subnets] or [
+        (each, {"Placement": {"AvailabilityZone": each}}) for each in group.zones
+    ]
+    return [Where(name, group.region, params) for name, params in named]
+
+
+def launch_orders(group: Group, where: Where, *, spot: bool) -> list[Order]:
     """Return the launches to try for one more instance; Refusal for a template that is none."""
     backend = ec2_backends[ACCOUNT][group.region]
     params = merged(backend, {"LaunchTemplate": group.template})
@@ -126,31 +176,18 @@ def launch_orders(group: Group, *, spot: bool) -> list[Order]:
         for each in (group.mixed or {}).get("LaunchTemplate", {}).get("Overrides", [])
         if "InstanceType" in each
     ] or [{}]
-    places: list[dict[str, Any]] = [{"SubnetId": each} for each in group.subnets]
-    places = places or [{"Placement": {"AvailabilityZone": each}} for each in group.zones]
-    places.sort(key=lambda place: sum(_is_in(each, place) for each in group.wanting))
     tags = {"aws:autoscaling:groupName": group.name}
     for key, tag in group.tags.items():
         if tag.get("PropagateAtLaunch"):
             tags[key] = tag.get("Value", "")
-    orders = []
+    orders, place = [], where.params
     for kind in kinds:
-        for place in places:
-            made = {**params, **kind, **place}
-            if "Placement" in place:
-                made["Placement"] = {**params.get("Placement", {}), **place["Placement"]}
-            if "SubnetId" in place and params.get("NetworkInterfaces"):
-                del made["SubnetId"]
-                made["NetworkInterfaces"] = [
-                    {**each, **place} for each in params["NetworkInterfaces"]
-                ]
-            checks.check(group.region, made)
-            orders.append(Order(group.region, made, 1, tags))
+        made = {**params, **kind, **place}
+        if "Placement" in place:
+            made["Placement"] = {**params.get("Placement", {}), **place["Placement"]}
+        if "SubnetId" in place and params.get("NetworkInterfaces"):
+            del made["SubnetId"]
+            made["NetworkInterfaces"] = [{**each, **place} for each in params["NetworkInterfaces"]]
+        checks.check(group.region, made)
+        orders.append(Order(group.region, made, 1, tags))
     return orders
-
-
-def _is_in(member: Member, place: dict[str, Any]) -> bool:
-    zone = place.get("Placement", {}).get("AvailabilityZone", "")
-    return place.get("SubnetId") == member.instance.subnet_id or zone == str(
-        member.instance.availability_zone
-    )

@@ -66,6 +66,11 @@ class Launcher:
             self._machines.begin(instance)
         return reservation
 
+    def try_out(self, order: Order) -> None:
+        """Raise what EC2 would refuse an order for, and make nothing."""
+        self.check(order)
+        self._place(order)
+
     def check(self, order: Order) -> None:
         """Raise what EC2 says of an order before it looks for capacity."""
         checks.check(order.region, order.params)

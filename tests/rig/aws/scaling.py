@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.rig.aws.call import Refusal, Service
 from tests.rig.aws.group import Group
-from tests.rig.aws.groups import launch_orders
+from tests.rig.aws.groups import launch_orders, places
 
 if TYPE_CHECKING:
     from tests.rig.aws.call import Call
@@ -57,8 +57,16 @@ class Scaling:
         group.desired = params.get("DesiredCapacity", group.least)
         group.tags = {each["Key"]: each for each in params.get("Tags", [])}
         _check(group)
+        self._try_out(group)
         self._groups.add(group)
         return {}
+
+    def _try_out(self, group: Group) -> None:
+        """Refuse what EC2 refuses now, in its words, but not by its code."""
+        try:
+            self._groups.try_out(group)
+        except Refusal as refusal:
+            raise _no_template(refusal.message) from refusal
 
     def update(self, call: Call) -> Any:
         group = self._get(call)
@@ -147,11 +155,14 @@ class Scaling:
         return {"Activity": group.activities[-1]}
 
     def suspend(self, call: Call) -> Any:
-        self._get(call).suspended |= set(call.params.get("ScalingProcesses") or ALL_PROCESSES)
+        named = call.params.get("ScalingProcesses") or ALL_PROCESSES
+        why = f"User suspended at {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        self._get(call).suspended |= dict.fromkeys(named, why)
         return {}
 
     def resume(self, call: Call) -> Any:
-        self._get(call).suspended -= set(call.params.get("ScalingProcesses") or ALL_PROCESSES)
+        for each in call.params.get("ScalingProcesses") or ALL_PROCESSES:
+            self._get(call).suspended.pop(each, None)
         return {}
 
     def tag(self, call: Call) -> Any:
@@ -222,7 +233,9 @@ def _check(group: Group) -> None:
             f"{group.least} and max size:{group.most}",
         )
     try:
-        orders = launch_orders(group, spot=False)
+        orders = [
+            each for place in places(group) for each in launch_orders(group, place, spot=False)
+        ]
     except Refusal as refusal:
         raise _no_template(refusal.message) from refusal
     if group.mixed:
