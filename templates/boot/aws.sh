@@ -1,5 +1,4 @@
-set -euo pipefail
-export HOME=/root AWS_REGION=$REGION && mkdir -p /opt/llmcloud && cd /opt/llmcloud
+set -euo pipefail; export HOME=/root AWS_REGION=$REGION; mkdir -p /opt/llmcloud; cd /opt/llmcloud
 imds=http://169.254.169.254/latest fetch='curl -fsS --retry 9 --retry-all-errors'
 config='import json,sys; k=json.load(sys.stdin); print(
 "user=\"%s:%s\"\nheader=\"x-amz-security-token: %s\"" % (k["AccessKeyId"], k["SecretAccessKey"], k["Token"]))'
@@ -13,7 +12,8 @@ end() { tail -c 9999 boot.log >boot.end; s3 -T boot.end "$BUCKET/jobs/$JOB/boot/
 exec 3>&1 > >(tee -a boot.log) 2>&1; tee=$! && shutdown -h +30  # a boot that hangs
 trap 'exec >&3 2>&1; timeout 9 tail --pid="$tee" -f /dev/null || :; end || shutdown -h now' EXIT  # nothing runs on
 s3 -o node.pyz "$BUCKET/code/$RUNTIME.pyz"; echo "$RUNTIME  node.pyz" | sha256sum -c -
-python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy python3-venv; }
+venv() { python3 -c 'import ensurepip' || { apt-get update -q && apt-get install -qy -o DPkg::Lock::Timeout=600 python3-venv; }; }
+venv || { sleep 60; venv; } || { sleep 180; venv; }  # upgrades at the first boot have apt's locks for minutes
 python=$(ls /opt/pytorch/bin/python3 2>/dev/null || command -v python3)
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "The image has a Python older than 3.11.")'
 mkdir -p bin && ln -sf "$python" bin/python && export PATH=$(dirname "$python"):$PATH:$PWD/bin  # plain images have none

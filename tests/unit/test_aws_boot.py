@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from llmcloud.providers.aws import boot
 from llmcloud.runtime.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 GOLDEN = Path(__file__).parent / "golden" / "boot"
 SCRIPT = Path(__file__).parents[2] / "templates" / "boot" / "aws.sh"
@@ -49,6 +50,61 @@ def test_the_script_is_short_and_bash() -> None:
         ["bash", "-n"], input=boot.script(launch(), "us-west-2"), text=True, check=False
     )
     assert checked.returncode == 0
+
+
+class TestPythonsVenv:
+    """Which plain images have not; upgrades have apt's locks while a machine boots first."""
+
+    @pytest.fixture
+    def install(self, tmp_path: Path) -> Callable[[int, int], subprocess.CompletedProcess[str]]:
+        """Return what runs this part of the script: there after some tries, of none at first."""
+        lines = SCRIPT.read_text().splitlines()
+        (first,) = (number for number, line in enumerate(lines) if line.startswith("venv()"))
+        stubs = {
+            "python3": "[ $(grep -c install $ASKED) -ge $TRIES ]",
+            "apt-get": "echo $* >>$ASKED; [ $(grep -c update $ASKED) -gt $LOCKED ]",
+            "sleep": "echo sleep >>$ASKED",
+        }
+        (tmp_path / "asked").touch()
+        for name, body in stubs.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+            (tmp_path / name).chmod(0o755)
+
+        def run(tries: int, locked: int) -> subprocess.CompletedProcess[str]:
+            part = lines[first : first + 2]
+            text = "\n".join([lines[0].partition(";")[0], *part, "echo goes on"])
+            settings = {"TRIES": str(tries), "LOCKED": str(locked), "ASKED": f"{tmp_path}/asked"}
+            return subprocess.run(
+                ["/bin/bash", "-c", text],
+                env={"PATH": f"{tmp_path}:{os.environ['PATH']}", **settings},
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+
+        return run
+
+    @pytest.mark.parametrize(("locked", "asked"), [(0, 2), (1, 4), (2, 6)])
+    def test_is_installed_though_somebody_else_has_the_lists(
+        self,
+        install: Callable[[int, int], subprocess.CompletedProcess[str]],
+        tmp_path: Path,
+        locked: int,
+        asked: int,
+    ) -> None:
+        assert install(1, locked).stdout == "goes on\n"
+        said = (tmp_path / "asked").read_text().splitlines()
+        assert len(said) == asked
+        assert said[-1] == "install -qy -o DPkg::Lock::Timeout=600 python3-venv"
+
+    def test_is_left_alone_where_it_is(
+        self, install: Callable[[int, int], subprocess.CompletedProcess[str]], tmp_path: Path
+    ) -> None:
+        assert install(0, 0).stdout == "goes on\n"
+        assert (tmp_path / "asked").read_text() == ""
+
+    def test_that_cannot_be_had_ends_the_script(
+        self, install: Callable[[int, int], subprocess.CompletedProcess[str]]
+    ) -> None:
+        assert install(1, 9).stdout == ""
 
 
 def test_no_secret_is_in_it() -> None:
