@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 DLAMI = "/aws/service/deeplearning/ami"
 UBUNTU_WORDS = {"x86_64": "amd64", "arm64": "arm64"}
 NEURON = "/aws/service/neuron/dlami/base/ubuntu-24.04/latest/image_id"
-PYTORCH = "2.9"
+PYTORCH = "2.12"  # each gets patches for a year only (dlami-support-policy-table.html)
 RESOLVE = "resolve:ssm:"
 NEURON_ACCELERATORS = ("Trainium", "Inferentia")
 

@@ -179,7 +179,7 @@ def test_one_node_is_put_anywhere(rig: ComputeRig, ec2: Any) -> None:
     ("asked", "name"),
     [
         ("", "ubuntu-noble-24.04"),
-        ("image: pytorch", "PyTorch"),
+        ("image: pytorch", "PyTorch 2.12 (Ubuntu 24.04)"),
         ("accelerator: 'A10G:1'", "Base OSS Nvidia"),
         ("accelerator: 'Trainium:1'", "Neuron"),
     ],

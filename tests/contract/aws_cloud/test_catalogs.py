@@ -16,7 +16,7 @@ DLAMI = "/aws/service/deeplearning/ami"
 PARAMETERS = {
     f"{DLAMI}/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id": "x86_64",
     f"{DLAMI}/arm64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id": "arm64",
-    f"{DLAMI}/x86_64/oss-nvidia-driver-gpu-pytorch-2.9-ubuntu-24.04/latest/ami-id": "x86_64",
+    f"{DLAMI}/x86_64/oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04/latest/ami-id": "x86_64",
     "/aws/service/neuron/dlami/base/ubuntu-24.04/latest/image_id": "x86_64",
     "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id": "x86_64",
     "/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id": "arm64",
