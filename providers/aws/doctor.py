@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from llmcloud.core.provider import Finding
-from llmcloud.providers.aws import machine_images, names, offers, quotas, store
+from llmcloud.providers.aws import disk_keys, machine_images, names, offers, quotas, store
 from llmcloud.providers.aws.buckets import S3Buckets
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.machine_request import rdma_in_public
 from llmcloud.providers.aws.network import Network
 from llmcloud.providers.aws.simulation import Principal, denied
-from llmcloud.runtime.errors import Failure, PermissionDenied, QuotaExceeded
+from llmcloud.runtime.errors import Failure, NotFound, PermissionDenied, QuotaExceeded
 from llmcloud.runtime.store import split_bucket
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Look:
         ]
         if self.service != quotas.MANAGED:
             found += [("network", self.network), ("images", self.images)]
+            spot = dict.fromkeys(each.region or self.region for each in self.offers if each.spot)
+            found += [("disks", partial(self.disks, region)) for region in spot]
         found.append(("store", self.store))
         if not self.offers:
             return found + [
@@ -132,6 +134,9 @@ class Look:
         except PermissionDenied:
             detail = "not looked at: iam:SimulatePrincipalPolicy is not permitted"
             return Finding("permits", None, detail)
+        except NotFound:
+            detail = f"not looked at: iam:GetRole, which tells the path of {principal.name}, is not"
+            return Finding("permits", None, f"{detail} permitted")
         if found:
             said = "; ".join(f"{', '.join(actions)} ({why})" for why, actions in found.items())
             code = PermissionDenied.exit_code
@@ -167,6 +172,18 @@ class Look:
             wanted = [each.format(machine="x86_64", word="amd64") for each in families]
         found = [machine_images.find(self.account, self.region, each).id for each in wanted]
         return Finding("images", True, ", ".join(found))
+
+    def disks(self, region: str) -> Finding:
+        """See that Auto Scaling, which brings spot machines, may encrypt their disks."""
+        try:
+            key = disk_keys.own(self.account, region)
+        except PermissionDenied:
+            detail = f"not looked at: {' or '.join(disk_keys.LOOKS)} is not permitted"
+            return Finding("disks", None, detail)
+        if key is None:
+            return Finding("disks", True, f"{region}: encrypted with AWS's own key")
+        detail = f"{region}: encrypted with {key}, whose policy must let Auto Scaling use it"
+        return Finding("disks", None, detail, disk_keys.FIX)
 
     def store(self) -> Finding:
         """Look for the bucket that jobs lie in."""

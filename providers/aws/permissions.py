@@ -71,6 +71,11 @@ _AS_MADE = {
 }
 _IAM = f"arn:{{partition}}:iam::{{account}}:{{}}/{PREFIX}{{name}}"
 _BUCKET = f"arn:{{partition}}:s3:::{PREFIX}{{account}}-{{region}}"
+# Whose a connection is, AWS's samples tell by its name, with a user's or with anybody's id, and for
+# roles, whose connections are called after neither, by its tag (Systems Manager's user guide,
+# getting-started-restrict-access-quickstart and -examples). IAM can't simulate that of no one's.
+_SESSION = "arn:{partition}:ssm:{region}:{account}:session"
+_USE_SESSIONS = ("ssm:ResumeSession", "ssm:TerminateSession", "ssmmessages:OpenDataChannel")
 
 
 def _actions(service: str, names: str) -> tuple[str, ...]:
@@ -264,18 +269,38 @@ GRANTS = (
         service=BY_ITSELF,
     ),
     Grant(
-        "EndSessions",
-        "to end and take up again such connections",
-        _actions("ssm", "ResumeSession TerminateSession"),
-        "arn:{partition}:ssm:{region}:{account}:session/${{aws:username}}-*",
+        "UseSessions",
+        "to keep such connections open, by a user's name",
+        _USE_SESSIONS,
+        f"{_SESSION}/${{{{aws:username}}}}-*",
         service=BY_ITSELF,
+        is_needed=False,
+    ),
+    Grant(
+        "UseSessionsById",
+        "to keep such connections open, by anybody's id",
+        _USE_SESSIONS,
+        f"{_SESSION}/${{{{aws:userid}}}}-*",
+        service=BY_ITSELF,
+        is_needed=False,
+    ),
+    Grant(
+        "UseSessionsByTag",
+        "to end and take up again such connections, as a role",
+        _actions("ssm", "ResumeSession TerminateSession"),
+        f"{_SESSION}/{{name}}",
+        condition={"StringLike": {"ssm:resourceTag/aws:ssmmessages:session-id": "${aws:userid}"}},
+        service=BY_ITSELF,
+        is_needed=False,
     ),
     Grant(
         "LookAhead",
         "for doctor, and llmcloud accelerators --refresh",
         (
             "ec2:DescribeSpotPriceHistory",
+            "ec2:GetEbsDefaultKmsKeyId",
             "iam:SimulatePrincipalPolicy",
+            "kms:DescribeKey",
             "pricing:GetProducts",
             "servicequotas:GetAWSDefaultServiceQuota",
             "servicequotas:GetServiceQuota",

@@ -61,7 +61,8 @@ def denied(
 ) -> dict[str, list[str]]:
     """Return the actions that IAM would deny of those a service's jobs need, by what they are for.
 
-    Raises PermissionDenied where simulating itself is not permitted.
+    Raises PermissionDenied where simulating itself is not permitted, NotFound where the principal's
+    path is not known.
     """
     place = Place(principal.account, principal.partition, region, NAME)
     needed = [each for each in granted(service) if each.is_needed]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from tests.rig.computes import COMPUTES
@@ -176,10 +176,12 @@ def test_where_simulating_is_not_permitted_it_is_told(doctor: Doctor) -> None:
     assert found.ok is None
 
 
-def test_a_role_that_was_assumed_is_asked_about_with_its_path(
-    doctor: Doctor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Single sign-on makes such; who assumed it has an ARN without path."""
+@pytest.fixture
+def signed_on(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> Doctor:
+    """Be a role with the printed policy, as single sign-on makes it.
+
+    It has a path, which the ARN of who assumed it has not.
+    """
     iam, sts = doctor.account.client_of("iam"), doctor.account.client_of("sts")
     trust = {"Effect": "Allow", "Principal": {"AWS": ACCOUNT}, "Action": "sts:AssumeRole"}
     arn = iam.create_role(
@@ -195,8 +197,20 @@ def test_a_role_that_was_assumed_is_asked_about_with_its_path(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", got["SecretAccessKey"])
     monkeypatch.setenv("AWS_SESSION_TOKEN", got["SessionToken"])
     doctor.aws = compute.Aws(doctor.aws._home)
-    (found,) = doctor.find("permits")
+    return doctor
+
+
+def test_a_role_that_was_assumed_is_asked_about_with_its_path(signed_on: Doctor) -> None:
+    (found,) = signed_on.find("permits")
     assert found.detail == "IAM would allow Trainer all that jobs do"
+
+
+def test_a_role_whose_path_may_not_be_looked_up_is_not_asked_about(signed_on: Doctor) -> None:
+    """The printed policy allows that of our own roles only."""
+    signed_on.remote.post("knobs", enforces_iam=True)
+    (found,) = signed_on.find("permits")
+    assert found.ok is None
+    assert found.detail.startswith("not looked at: iam:GetRole")
 
 
 def test_who_comes_with_a_token_in_a_file_needs_no_key(
@@ -354,6 +368,58 @@ def test_a_private_subnet_costs_several_nodes_nothing(
     monkeypatch.setenv("LLMCLOUD_AWS_SUBNETS", subnet)
     (found,) = doctor.find("network", accelerator="A100:8", nodes=2, region=["us-east-1"])
     assert found.detail == "p4d.24xlarge in us-east-1a"
+
+
+class TestTheKeyOfDisks:
+    """Auto Scaling brings spot machines, and may not use a key that the account made itself."""
+
+    SPOT: ClassVar = {"accelerator": "L4:1", "region": ["us-east-1"], "spot": True}
+
+    @pytest.fixture
+    def key(self, doctor: Doctor) -> str:
+        """Return a key of the account's own, which is the default one."""
+        made = doctor.account.client_of("kms", "us-east-1").create_key()["KeyMetadata"]["Arn"]
+        ec2 = doctor.account.client_of("ec2", "us-east-1")
+        return str(ec2.modify_ebs_default_kms_key_id(KmsKeyId=made)["KmsKeyId"])
+
+    def test_is_told_with_what_its_policy_needs(self, doctor: Doctor, key: str) -> None:
+        (found,) = doctor.find("disks", **self.SPOT)
+        assert found.ok is None  # it may be there
+        assert key in found.detail
+        assert "key-policy-requirements-EBS-encryption" in found.fix
+
+    def test_is_well_where_it_is_of_aws(self, doctor: Doctor) -> None:
+        """Which it is called by its alias at first, and has an ARN once a disk is encrypted."""
+        (found,) = doctor.find("disks", **self.SPOT)
+        assert found.ok
+        ec2 = doctor.account.client_of("ec2", "us-east-1")
+        ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, Encrypted=True)
+        assert ec2.get_ebs_default_kms_key_id()["KmsKeyId"].startswith("arn:")
+        (found,) = doctor.find("disks", **self.SPOT)
+        assert found.ok
+
+    @pytest.mark.parametrize("denied", ["ec2:GetEbsDefaultKmsKeyId", "kms:DescribeKey"])
+    def test_may_be_kept_from_us(self, doctor: Doctor, key: str, denied: str) -> None:
+        whole = doctor.aws.policy()
+        deny = {"Effect": "Deny", "Action": denied, "Resource": "*"}
+        doctor.put_policy({**whole, "Statement": [*whole["Statement"], deny]})
+        doctor.remote.post("knobs", enforces_iam=True)
+        (found,) = doctor.find("disks", **self.SPOT)
+        assert found.ok is None
+        assert denied in found.detail
+        assert key not in found.detail
+
+    def test_is_looked_at_with_the_printed_policy(self, doctor: Doctor, key: str) -> None:
+        doctor.put_policy(doctor.aws.policy())
+        doctor.remote.post("knobs", enforces_iam=True)
+        (found,) = doctor.find("disks", **self.SPOT)
+        assert key in found.detail
+
+    @pytest.mark.parametrize("other", [{"spot": False}, {"service": "managed"}])
+    def test_is_of_no_matter_to_others(
+        self, doctor: Doctor, key: str, other: dict[str, object]
+    ) -> None:
+        assert doctor.find("disks", **{**self.SPOT, **other}) == []
 
 
 def test_an_image_that_is_not_there_is_told(doctor: Doctor) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
+from tests.rig.aws.policy import Asked, decide
 from tests.rig.waits import POLL_S
 from typer.testing import CliRunner
 
@@ -207,6 +211,53 @@ def test_the_printed_policy_is_all_that_is_needed(
     assert machines.is_reachable(ready)
     at.delete("box", at.places("box"))
     assert machines.look().instances == ()
+
+
+class TestAConnection:
+    """Which whoever has the printed policy may end if it is theirs."""
+
+    @pytest.fixture
+    def machine(self, remote: Remote, machines: Instances, tmp_path: Path) -> str:
+        at = landlord(machines)
+        return at.await_ready(at.create(tenancy(tmp_path))).id
+
+    @pytest.fixture
+    def clients(self, machine: str, remote: Remote, tmp_path: Path) -> list[Any]:
+        """Return a user's and a role's, as single sign-on makes it: both have the policy."""
+        document = json.dumps(Aws(Home.from_env({"LLMCLOUD_HOME": str(tmp_path)})).policy())
+        iam, sts = Account().client_of("iam"), Account().client_of("sts")
+        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
+        role = iam.create_role(RoleName="Trainer", AssumeRolePolicyDocument=trust)["Role"]
+        iam.put_role_policy(RoleName="Trainer", PolicyName="all", PolicyDocument=document)
+        got = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="jane")["Credentials"]
+        iam.put_user_policy(UserName=USER, PolicyName="all", PolicyDocument=document)
+        remote.post("knobs", enforces_iam=True)
+        of_role = boto3.Session(got["AccessKeyId"], got["SecretAccessKey"], got["SessionToken"])
+        return [each.client("ssm", REGIONS[0]) for each in (boto3.Session(), of_role)]
+
+    def test_is_ended_by_who_began_it(self, machine: str, clients: list[Any]) -> None:
+        for client in clients:
+            session = client.start_session(Target=machine)["SessionId"]
+            assert client.terminate_session(SessionId=session)["SessionId"] == session
+
+    def test_is_not_ended_by_anybody_else(self, machine: str, clients: list[Any]) -> None:
+        for its, other in (clients, reversed(clients)):
+            session = its.start_session(Target=machine)["SessionId"]
+            with pytest.raises(ClientError, match="not authorized"):
+                other.terminate_session(SessionId=session)
+
+    def test_may_be_opened_as_the_plugin_does(self, tmp_path: Path) -> None:
+        """By what the service calls a user's or a role's connection, in one way or the other."""
+        document = Aws(Home.from_env({"LLMCLOUD_HOME": str(tmp_path)})).policy()
+        other = {"aws:userid": ["AIDA2"], "aws:username": ["jim"]}
+        for context, session in (
+            ({"aws:userid": ["AROA1:jane"]}, "AROA1:jane-0123"),
+            ({"aws:userid": ["AIDA1"], "aws:username": ["joe"]}, "joe-0123"),
+        ):
+            arn = f"arn:aws:ssm:us-east-1:123456789012:session/{session}"
+            asked = Asked("ssmmessages:OpenDataChannel", arn, context)
+            assert decide([document], asked) == "allowed"
+            assert decide([document], replace(asked, context=other)) == "implicitDeny"
 
 
 def test_a_machine_whose_agent_does_not_report_is_not_reached(

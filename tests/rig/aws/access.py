@@ -34,18 +34,24 @@ ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
 
 @dataclass(frozen=True)
 class Principal:
-    """Whoever has a key, and what is attached to them."""
+    """Whoever has a key, and what is attached to them; `id` is what `aws:userid` stands for."""
 
     arn: str
     secret: str
     token: str | None
     documents: list[dict[str, Any]]
     expires_at: datetime | None = None
+    id: str = ""
 
     @property
     def context(self) -> dict[str, list[str]]:
-        name = self.arn.rpartition("/")[2]
-        return {"aws:principalarn": [self.arn], "aws:username": [name]}
+        known = {"aws:principalarn": [self.arn], "aws:userid": [self.id]}
+        return known | ({"aws:username": [self.name]} if ":user/" in self.arn else {})
+
+    @property
+    def name(self) -> str:
+        """Return the name of a user, or of a role's session."""
+        return self.arn.rpartition("/")[2]
 
 
 def seed() -> None:
@@ -117,7 +123,7 @@ def principal_of(call: Call) -> Principal:
     """Return whose key a call was signed with; Refusal for a key that is nobody's."""
     key = call.scope.key
     if key == ROOT[0]:
-        return Principal(f"arn:aws:iam::{ACCOUNT}:root", ROOT[1], None, [ALL])
+        return Principal(f"arn:aws:iam::{ACCOUNT}:root", ROOT[1], None, [ALL], id=ACCOUNT)
     token = call.sent.headers.get("x-amz-security-token")
     try:
         if token:
@@ -127,10 +133,13 @@ def principal_of(call: Call) -> Principal:
             documents = _documents(session.collect_policies())
             secret = session.create_credentials().secret_key
             expires_at = made.expiration if made else None
-            return Principal(session.arn, secret, token, documents, expires_at)
+            session_id = made.user_id if made else ""
+            return Principal(session.arn, secret, token, documents, expires_at, session_id)
         user = IAMUserAccessKey(ACCOUNT, "aws", key, {})
         secret = user.create_credentials().secret_key
-        return Principal(user.arn, secret, None, _documents(user.collect_policies()))
+        documents = _documents(user.collect_policies())
+        user_id = iam_backends[ACCOUNT]["aws"].get_user(user.arn.rpartition("/")[2]).id
+        return Principal(user.arn, secret, None, documents, id=user_id)
     except CreateAccessKeyFailure as failure:
         raise _refusal(call, "unknown", None) from failure
 
@@ -141,10 +150,10 @@ def documents_of(arn: str) -> list[dict[str, Any]]:
     kind, _, name = arn.rpartition(":")[2].partition("/")
     name = name.rpartition("/")[2]
     key: Any
-    if kind == "user" and any(each.name == name for each in backend.users.values()):
+    if kind == "user" and any(each.arn == arn for each in backend.users.values()):
         key = IAMUserAccessKey.__new__(IAMUserAccessKey)
         key._owner_user_name = name
-    elif kind == "role" and any(each.name == name for each in backend.roles.values()):
+    elif kind == "role" and any(each.arn == arn for each in backend.roles.values()):
         key = AssumedRoleAccessKey.__new__(AssumedRoleAccessKey)
         key._owner_role_name = name
     else:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moto.core.exceptions import ServiceException
-from tests.rig.aws import access, answer, inputs, moto_app, pricing, quotas, s3, schema
+from tests.rig.aws import access, answer, inputs, kms, moto_app, pricing, quotas, s3, schema
 from tests.rig.aws.call import ON_TO_MOTO, Call, Refusal, Service, parsed, scope_of
 from tests.rig.aws.control import PREFIX, Control
 from tests.rig.aws.ec2 import Ec2
@@ -104,6 +104,7 @@ class Cloud:
             ssm(self.sessions),
             iam(),
             sts(),
+            kms.service(),
             pricing.service(),
             quotas.service(self.world),
             *(make(self.world) for make in self.options.services),

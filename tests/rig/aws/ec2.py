@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.rig.aws.world import World
 
 PAGE = 1000
+OF_AWS = "alias/aws/ebs"
 filter_dict_attribute_mapping.update(  # moto refuses what it does not know
     {
         "client-token": "client_token",
@@ -60,6 +61,7 @@ class Ec2:
             "TerminateInstances": self.terminate,
             "DeleteSecurityGroup": self.delete_group,
             "GetConsoleOutput": self.console,
+            "GetEbsDefaultKmsKeyId": self.disk_key,
             "DescribeImages": self.images,
             "DescribeRegions": self.regions,
             "DescribeSpotInstanceRequests": spot.describe,
@@ -195,6 +197,10 @@ class Ec2:
         encoded = base64.b64encode(output).decode()
         now = datetime.now(UTC)
         return {"InstanceId": instance.id, "Timestamp": now, "Output": encoded}
+
+    def disk_key(self, call: Call) -> Any:
+        """Answer by the alias until a disk is encrypted, or another key named, then by the ARN."""
+        return {"KmsKeyId": ec2_backends[ACCOUNT][call.region].default_kms_key_id or OF_AWS}
 
     def images(self, call: Call) -> Any:
         images.publish(call.region)

@@ -50,6 +50,7 @@ TAGGED_BY_ID = {  # a parameter of EC2's, and how the ARN calls what it names
     "NetworkInterfaceId": "network-interface",
     "LaunchTemplateId": "launch-template",
 }
+SHELL = "SSM-SessionManagerRunShell"
 KINDS = {"i": "instance", "vol": "volume", "eni": "network-interface", "sg": "security-group"}
 KINDS |= {"lt": "launch-template", "sir": "spot-instances-request", "pg": "placement-group"}
 
@@ -194,6 +195,14 @@ def _of_others(call: Call) -> Iterator[Asked]:
             account = "" if name.startswith("/aws/") else ACCOUNT
             path = name if name.startswith("/") else f"/{name}"
             yield Asked(action, f"arn:aws:ssm:{call.region}:{account}:parameter{path}", {})
+    elif target := params.get("Target", ""):
+        yield Asked(action, _arn(call, "instance", target), _tags_of(call, target))
+        name = params.get("DocumentName", SHELL)
+        account = "" if name.startswith("AWS-") else ACCOUNT
+        yield Asked(action, f"arn:aws:ssm:{call.region}:{account}:document/{name}", {})
+    elif session := params.get("SessionId"):
+        arn = f"arn:aws:ssm:{call.region}:{ACCOUNT}:session/{session}"
+        yield Asked(action, arn, _tags_of(call, session))
     elif call.service == "logs" and "logGroupName" in params:
         arn = f"arn:aws:logs:{call.region}:{ACCOUNT}:log-group:{params['logGroupName']}"
         stream = params.get("logStreamName", params.get("logStreamNamePrefix", ""))
@@ -217,7 +226,7 @@ def _tags_of(call: Call, resource_id: str) -> dict[str, list[str]]:
     return {
         f"{prefix}/{key.lower()}": [value]
         for key, value in tags.items()
-        for prefix in ("aws:resourcetag", "ec2:resourcetag")
+        for prefix in ("aws:resourcetag", "ec2:resourcetag", "ssm:resourcetag")
     }
 
 

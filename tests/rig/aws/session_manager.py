@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from moto.ec2.models import ec2_backends
 from moto.iam.models import iam_backends
 from tests.rig.aws import access, policy
 from tests.rig.aws.account import ACCOUNT
 from tests.rig.aws.call import Refusal
 from tests.rig.aws.policy import Asked
+from tests.rig.aws.resources import SHELL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,7 +40,6 @@ NEEDED = (
     "ssmmessages:OpenControlChannel",
     "ssmmessages:OpenDataChannel",
 )
-SHELL = "SSM-SessionManagerRunShell"
 COMMANDS = {"AWS-StartInteractiveCommand", "AWS-StartNonInteractiveCommand"}
 
 
@@ -48,7 +49,7 @@ class Session:
 
     target: str
     command: str
-    id: str = field(default_factory=lambda: f"submitter-{uuid.uuid4().hex[:17]}")
+    id: str
     token: str = field(default_factory=lambda: secrets.token_urlsafe(99))
     output: deque[bytes] = field(default_factory=deque)
     is_over: bool = False
@@ -103,7 +104,10 @@ class SessionManager:
         instance = next((each for each in self._machines.all() if each.id == target), None)
         if instance is None or not self._is_online(instance):
             raise Refusal("TargetNotConnected", f"{target} is not connected.", 400)
-        session = Session(target, words[0] if words else "")
+        by = access.principal_of(call)
+        session = Session(target, words[0] if words else "", f"{by.name}-{uuid.uuid4().hex[:17]}")
+        tags = ec2_backends[ACCOUNT][call.region].tags  # for IAM's conditions
+        tags[session.id]["aws:ssmmessages:session-id"] = by.id
         with self._changed:
             self._sessions.append(session)
             self._wanted.setdefault(target, deque()).append(session)
