@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from llmcloud.providers.aws import names
-from llmcloud.providers.aws.errors import tolerated, translated
+from llmcloud.providers.aws.errors import code_of, tolerated, translated
 from llmcloud.providers.aws.names import SUBNETS
 from llmcloud.runtime.errors import (
     CredentialsError,
@@ -20,7 +21,7 @@ from llmcloud.runtime.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from llmcloud.providers.aws.credentials import Account
 
@@ -155,7 +156,8 @@ class Network:
     def group(self, job: str, vpc: str, tags: Mapping[str, str], *, rdma: bool) -> str:
         """Return the id of a job's security group: nothing comes in but from its own nodes."""
         name = names.of_job(job)
-        with translated(f"{self._region}, security group {name}"):
+        where = f"{self._region}, security group {name}"
+        with translated(where), self._awaiting(name):
             group = self._make_group(name, "The nodes of one job, among themselves", vpc, tags)
             own = [{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": group}]}]
             with tolerated(DUPLICATE):
@@ -234,8 +236,23 @@ class Network:
         ]
         found = self._ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
         if not found:
-            raise Unavailable(f"{name} was just made, and is not seen yet.", where=self._region)
+            raise self._unseen(name)
         return str(found[0]["GroupId"])
+
+    @contextlib.contextmanager
+    def _awaiting(self, name: str) -> Iterator[None]:
+        """Raise Unavailable where not all of EC2 knows yet what it has just made."""
+        from botocore.exceptions import ClientError
+
+        try:
+            yield
+        except ClientError as error:
+            if code_of(error) not in ABSENT:
+                raise
+            raise self._unseen(name) from error
+
+    def _unseen(self, name: str) -> Unavailable:
+        return Unavailable(f"{name} was just made, and is not seen yet.", where=self._region)
 
 
 def tagged(kind: str, tags: Mapping[str, str]) -> dict[str, Any]:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 NEW_S = 120.0  # for a new role to be known everywhere in AWS
 # How it is refused where it is not known yet: by EC2, by Auto Scaling, which tries what a group
-# would make, and by SageMaker. EC2 may not know a new security group either.
+# would make, and by SageMaker. EC2 may not know a new security or placement group either.
 UNKNOWN = {"InvalidIamInstanceProfileArn.NotFound", "InvalidGroup.NotFound"}
+UNKNOWN |= {"InvalidPlacementGroup.Unknown"}
 UNKNOWN_OR_INVALID = {"InvalidParameterValue", "ValidationError", "ValidationException"}
 ITS_NAMES = ("profile", "role")  # in what is said of it, and not of another value
 ABSENT, THERE = {"NoSuchEntity"}, {"EntityAlreadyExists"}
