@@ -303,7 +303,7 @@ OF_TRIALS: dict[re.Pattern[str], Meaning] = {
     re.compile(r"sufficient (\S+ )?capacity"): _NONE_LEFT,
     re.compile(r"not supported in your requested Availability Zone"): _NOT_HERE,
     re.compile(r"requested more .+ than your current .*limit"): _TRIAL_QUOTA,
-    re.compile(r"does not exist"): _TOO_NEW,
+    re.compile(r"does not exist|is unknown"): _TOO_NEW,
 }
 
 # What the SDK raises by itself, by the name of its class or the nearest of its bases.

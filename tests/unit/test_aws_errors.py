@@ -433,6 +433,7 @@ TRIALS = [
     ("You have requested more instances (6) than your current instance limit of 4.", QuotaExceeded),
     ("You have requested more vCPU capacity than your current vCPU limit of 0.", QuotaExceeded),
     ("The security group 'sg-1' does not exist", Unavailable),
+    ("The Placement Group 'llmcloud-a' is unknown", Unavailable),
     ("The encrypted flag cannot be specified.", InvalidRequest),
 ]
 
