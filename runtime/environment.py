@@ -30,6 +30,7 @@ REQUIREMENT_FILES = (
 )
 READY = "llmcloud-ready"
 OUTER = "llmcloud-outer.pth"
+LINE_BYTES = 4096  # at most, of a program's first line
 
 
 class SetupFailed(Exception):
@@ -72,7 +73,7 @@ def prepare(
         try:
             exit_code = run(shlex.join(make), None)
             if exit_code == 0:
-                _show_packages(folder)
+                _show_outer(folder)
                 exit_code = run(setup.script, folder)
             if exit_code == 0:
                 (folder / READY).touch()
@@ -84,13 +85,26 @@ def prepare(
     return folder
 
 
-def _show_packages(folder: Path) -> None:
+def _show_outer(folder: Path) -> None:
     """Let an environment see what this Python sees, behind what will be installed into it."""
     packages = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(folder)}))
     # Not the bare paths: so .pth files in there, such as those of editable installs, are read, too.
     lines = [f"import site; site.addsitedir({outer!r})\n" for outer in _outer_packages()]
     if lines:
         (packages / OUTER).write_text("".join(lines))
+        _copy_programs(Path(sys.prefix, "bin"), folder / "bin")
+
+
+def _copy_programs(outer: Path, own: Path) -> None:
+    """Have programs such as torchrun run by the environment's Python: they name their own."""
+    for program in outer.iterdir():
+        target = own / program.name
+        if target.exists() or not program.is_file():
+            continue
+        with program.open("rb") as file:
+            if file.readline(LINE_BYTES).startswith(b"#!" + os.fsencode(outer / "python")):
+                target.write_bytes(b"#!/usr/bin/env python\n" + file.read())
+                target.chmod(0o755)
 
 
 def key(setup: str, code: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 import subprocess
 import sys
 import sysconfig
@@ -29,7 +30,7 @@ print(prepare(Setup(sys.argv[4], code, environments, "own"), run, None))
 
 
 class Machine:
-    """Runs nothing; remembers what it was asked to run, and makes the folder that venv would."""
+    """Runs nothing; remembers what it was asked to run, and makes the folders that venv would."""
 
     def __init__(self, root: Path, *exit_codes: int) -> None:
         self.root, self.exit_codes = root, list(exit_codes)
@@ -45,7 +46,9 @@ class Machine:
         self.ran.append(script if folder else "venv")
         if folder is None:
             name = script.rsplit(maxsplit=1)[-1].rpartition("/")[2]
-            _packages_of(self.root / "venvs" / name).mkdir(parents=True)
+            made = self.root / "venvs" / name
+            for each in (_packages_of(made), made / "bin"):
+                each.mkdir(parents=True)
         return self.exit_codes.pop(0) if self.exit_codes else 0
 
     def pause(self) -> None:
@@ -159,6 +162,9 @@ def test_what_a_jobs_python_sees_is_seen_behind_what_its_setup_installs(tmp_path
         (packages / f"{name}.py").write_text("whose = 'outer'")
     for folder in (code, elsewhere):
         folder.mkdir()
+    for name, first in (("launch", f"#!{outer}/bin/python3.11"), ("other", "#!/bin/sh")):
+        (outer / "bin" / name).write_text(f"{first}\nimport both; print(both.whose)\n")
+        (outer / "bin" / name).chmod(0o755)
     (packages / "editable.pth").write_text(str(elsewhere))
     (elsewhere / "edited.py").write_text("whose = 'elsewhere'")
     (code / "both.py.new").write_text("whose = 'setup'")
@@ -175,6 +181,10 @@ def test_what_a_jobs_python_sees_is_seen_behind_what_its_setup_installs(tmp_path
     asks = "import both, edited, framework as f; print(both.whose, edited.whose, f.whose)"
     seen = subprocess.check_output([made / "bin/python", "-c", asks], text=True)
     assert seen.split() == ["setup", "elsewhere", "outer"]
+    environ = activate(os.environ, made)
+    launched = subprocess.check_output(["launch"], env=environ, text=True)
+    assert launched == "setup\n"
+    assert not (made / "bin" / "other").exists()
 
 
 @pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="runs in a virtual environment")
