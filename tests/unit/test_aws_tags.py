@@ -98,6 +98,7 @@ def test_a_secret_of_more_than_4_kb_is_kept_as_well(value: str, tier: str) -> No
 def test_spaces_between_subnets_lose_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(names.SUBNETS, "subnet-1, subnet-2,,")
     subnet = {"SubnetId": "s", "AvailabilityZone": "a", "VpcId": "v", "AvailableIpAddressCount": 9}
+    subnet["MapPublicIpOnLaunch"] = True
     client = Client({"Subnets": [subnet]})
     Network(client.account, "us-east-1").subnets()
     assert client.asked[0]["Filters"] == [{"Name": "subnet-id", "Values": ["subnet-1", "subnet-2"]}]
