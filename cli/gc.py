@@ -10,14 +10,13 @@ import typer
 from llmcloud.cli import output, progress
 from llmcloud.cli.session import JsonOption, Session, StoreOption, YesOption
 from llmcloud.core import gc as sweep
+from llmcloud.core.errors import listed
 from llmcloud.runtime.errors import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from llmcloud.core.provider import Leftover
 
-FEW = 4  # regions, of those that are named
+NAMED = 4  # of the regions that are closed
 
 
 def gc(
@@ -37,7 +36,8 @@ def gc(
     found = sweep.find(stores, computes, failures.append, named=bool(store))
     for compute in computes:
         if closed := compute.closed():
-            output.warn(f"you may not look into these regions of {compute.name}: {_few(closed)}")
+            regions = listed(closed, NAMED)
+            output.warn(f"you may not look into these regions of {compute.name}: {regions}")
     if as_json:
         output.emit([asdict(each.leftover) for each in found])
     elif found:
@@ -57,11 +57,6 @@ def gc(
         for failure in failures[:-1]:
             output.warn(" ".join(filter(None, (str(failure), failure.fix))))
         raise failures[-1]
-
-
-def _few(regions: Sequence[str]) -> str:
-    shown = ", ".join(regions[:FEW])
-    return f"{shown} and {len(regions) - FEW} more" if len(regions) > FEW else shown
 
 
 def _row(leftover: Leftover) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmcloud.cli import output
 from llmcloud.cli.progress import bar
-from llmcloud.core.errors import printable
+from llmcloud.core.errors import listed, printable
 from llmcloud.core.sync import Options, Summary, sync
 from llmcloud.core.transfer.meter import Meter
 from llmcloud.core.transfer.route import Events
@@ -147,8 +147,7 @@ def _left_out(name: str, reason: str) -> None:
 
 
 def _may_remove(names: Sequence[str], target_url: str, *, yes: bool) -> bool:
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    output.say(f"Not in the source: {', '.join(map(printable, names[:NAMED]))}{more}.")
+    output.say(f"Not in the source: {printable(listed(names, NAMED))}.")
     return output.confirm(f"Remove {len(names):,} from {target_url}?", yes=yes)
 
 

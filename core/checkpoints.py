@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmcloud.core.errors import UsageError
+from llmcloud.core.errors import UsageError, listed
 from llmcloud.core.transfer.errors import Damaged
 from llmcloud.core.transfer.folder import FolderTarget, inside
 from llmcloud.core.transfer.meter import Meter
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 WATCH_INTERVAL_S = 2.0
 TRIES = 3  # the newest may be pruned under a pull; then there is a newer one
+NAMED = 5  # of the files that are in the way
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,7 @@ def _missing(wanted: _Pull) -> list[ShippedFile]:
         missing.append(file)
     if in_the_way:
         raise UsageError(
-            f"Other files are in the way: {', '.join(in_the_way[:5])}"
-            + (f" and {len(in_the_way) - 5} more." if len(in_the_way) > 5 else "."),
+            f"Other files are in the way: {listed(in_the_way, NAMED)}.",
             where=str(wanted.target),
             fix="Choose another folder with --to, or replace files with --force.",
         )

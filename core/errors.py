@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmcloud.runtime.errors import Failure, NoCapacity
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class UsageError(Failure):
@@ -53,6 +57,12 @@ def format_problem(path: str, problem: Problem) -> str:
     said = ". ".join(part for part in (problem.message, problem.hint) if part)
     text = ": ".join(part for part in (place, problem.key, said) if part)
     return printable(text)
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first names in a line, and how many more there are."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def printable(text: str) -> str:

@@ -95,11 +95,9 @@ _NO_ADDRESSES = Meaning(
 _QUOTA = Meaning(
     QuotaExceeded, "The account's quota is too small for this ({code}){said}.", "Raise {quota}."
 )
-_TRIAL_QUOTA = Meaning(
-    QuotaExceeded,
-    "The account's quota is too small for this ({code}){said}.",
-    "Auto Scaling tries a launch on demand first, so raise that quota, too: llmcloud doctor aws "
-    "names both.\nRaise {quota}.",
+_TRIAL_QUOTA = _QUOTA._replace(
+    fix="Auto Scaling tries a launch on demand first, so raise that quota, too: llmcloud doctor "
+    f"aws names both.\n{_QUOTA.fix}"
 )
 _LIMIT = Meaning(
     QuotaExceeded,

@@ -65,6 +65,10 @@ def _failed(subject: str, failure: Failure) -> Finding:
     return Finding(subject, False, str(failure), failure.fix, failure.exit_code)
 
 
+def _unseen(subject: str, action: str) -> Finding:
+    return Finding(subject, None, f"not looked at: {action} is not permitted")
+
+
 def _distinct(found: list[Offer]) -> list[Offer]:
     """Return the first offers of each region and quota."""
     first: dict[tuple[str | None, quotas.Quota], Offer] = {}
@@ -132,11 +136,9 @@ class Look:
         try:
             found = denied(self.account, principal, self.service, self.region)
         except PermissionDenied:
-            detail = "not looked at: iam:SimulatePrincipalPolicy is not permitted"
-            return Finding("permits", None, detail)
+            return _unseen("permits", "iam:SimulatePrincipalPolicy")
         except NotFound:
-            detail = f"not looked at: iam:GetRole, which tells the path of {principal.name}, is not"
-            return Finding("permits", None, f"{detail} permitted")
+            return _unseen("permits", f"iam:GetRole, which tells the path of {principal.name},")
         if found:
             said = "; ".join(f"{', '.join(actions)} ({why})" for why, actions in found.items())
             code = PermissionDenied.exit_code
@@ -178,8 +180,7 @@ class Look:
         try:
             key = disk_keys.own(self.account, region)
         except PermissionDenied:
-            detail = f"not looked at: {' or '.join(disk_keys.LOOKS)} is not permitted"
-            return Finding("disks", None, detail)
+            return _unseen("disks", " or ".join(disk_keys.LOOKS))
         if key is None:
             return Finding("disks", True, f"{region}: encrypted with AWS's own key")
         detail = f"{region}: encrypted with {key}, whose policy must let Auto Scaling use it"

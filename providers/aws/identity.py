@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmcloud.providers.aws import keys, names
 from llmcloud.providers.aws.errors import translated
 from llmcloud.providers.aws.names import SUBNETS
-from llmcloud.providers.aws.roles import Role, Roles
+from llmcloud.providers.aws.roles import Role, Roles, allow
 from llmcloud.runtime import layout
 from llmcloud.runtime.errors import InvalidRequest, NotFound, PermissionDenied
 from llmcloud.runtime.store import bucket_of, split_bucket
@@ -184,9 +184,9 @@ def node_policy(job: Job, caller: Caller) -> dict[str, Any]:
     parameters = _parameters(caller, layout.secrets(job.id))
     if task.secrets:
         statements.append(
-            _allow(["ssm:GetParametersByPath"], [parameters, f"{parameters}/*"]),
+            allow(["ssm:GetParametersByPath"], [parameters, f"{parameters}/*"]),
         )
-    statements.append(_allow(GROUP_ACTIONS, [_groups(caller, names.of_job(job.id))]))
+    statements.append(allow(GROUP_ACTIONS, [_groups(caller, names.of_job(job.id))]))
     if job.service == "managed":
         statements += [_listing(caller, bucket, staged), *_training(caller)]
     return {"Version": "2012-10-17", "Statement": statements}
@@ -211,8 +211,8 @@ def shared_policy(bucket: str, caller: Caller) -> dict[str, Any]:
             _on_objects(caller, bucket, READ, ["code/*", "data/*"]),
             _listing(caller, bucket, ["jobs/*", "code/*", "data/*"]),
             keys.of_buckets(caller, [bucket]),
-            _allow(["ssm:GetParametersByPath"], [_parameters(caller, "/llmcloud/*")]),
-            _allow(GROUP_ACTIONS, [_groups(caller, f"{names.PREFIX}*")]),
+            allow(["ssm:GetParametersByPath"], [_parameters(caller, "/llmcloud/*")]),
+            allow(GROUP_ACTIONS, [_groups(caller, f"{names.PREFIX}*")]),
             *_training(caller),
         ],
     }
@@ -235,10 +235,10 @@ def _training(caller: Caller) -> list[dict[str, Any]]:
     logs = f"arn:{caller.partition}:logs:*:{caller.account}:log-group:/aws/sagemaker/*"
     images = f"arn:{caller.partition}:ecr:*:*:repository/*"
     return [
-        _allow(LOG_ACTIONS, [logs]),
-        _allow(IMAGE_ACTIONS, [images]),
-        _allow(["ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"], ["*"]),
-        *([_allow(NETWORK_ACTIONS, ["*"])] if os.environ.get(SUBNETS) else []),
+        allow(LOG_ACTIONS, [logs]),
+        allow(IMAGE_ACTIONS, [images]),
+        allow(["ecr:GetAuthorizationToken", "cloudwatch:PutMetricData"], ["*"]),
+        *([allow(NETWORK_ACTIONS, ["*"])] if os.environ.get(SUBNETS) else []),
         *keys.of_training(caller),
     ]
 
@@ -269,15 +269,11 @@ def _bucket(store_url: str) -> str:
 def _on_objects(
     caller: Caller, bucket: str, actions: tuple[str, ...], keys: list[str]
 ) -> dict[str, Any]:
-    return _allow(actions, [f"arn:{caller.partition}:s3:::{bucket}/{key}" for key in keys])
+    return allow(actions, [f"arn:{caller.partition}:s3:::{bucket}/{key}" for key in keys])
 
 
 def _listing(caller: Caller, bucket: str, prefixes: list[str]) -> dict[str, Any]:
     return {
-        **_allow(["s3:ListBucket"], [f"arn:{caller.partition}:s3:::{bucket}"]),
+        **allow(["s3:ListBucket"], [f"arn:{caller.partition}:s3:::{bucket}"]),
         "Condition": {"StringLike": {"s3:prefix": prefixes}},
     }
-
-
-def _allow(actions: tuple[str, ...] | list[str], resources: list[str]) -> dict[str, Any]:
-    return {"Effect": "Allow", "Action": list(actions), "Resource": resources}

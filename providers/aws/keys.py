@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from llmcloud.providers.aws.names import KMS_KEY
+from llmcloud.providers.aws.roles import allow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,7 +33,8 @@ def of_buckets(caller: Caller, buckets: Iterable[str]) -> dict[str, Any]:
         "kms:ViaService": "s3.*.amazonaws.com*",  # in China it ends in .cn
         "kms:EncryptionContext:aws:s3:arn": meant,
     }
-    return _allow(OBJECT_ACTIONS, f"{_ours(caller)}:key/*", {"StringLike": through})
+    statement = allow(OBJECT_ACTIONS, [f"{_ours(caller)}:key/*"])
+    return {**statement, "Condition": {"StringLike": through}}
 
 
 def of_training(caller: Caller) -> list[dict[str, Any]]:
@@ -41,13 +43,9 @@ def of_training(caller: Caller) -> list[dict[str, Any]]:
     if not named:
         return []
     key = named if named.startswith("arn:") else f"{_ours(caller)}:key/{named}"
-    return [_allow(TRAINING_ACTIONS, key, {}), _allow(GRANT_ACTIONS, key, TO_AWS)]
+    granting = {**allow(GRANT_ACTIONS, [key]), "Condition": TO_AWS}
+    return [allow(TRAINING_ACTIONS, [key]), granting]
 
 
 def _ours(caller: Caller) -> str:
     return f"arn:{caller.partition}:kms:*:{caller.account}"
-
-
-def _allow(actions: list[str], resource: str, condition: dict[str, Any]) -> dict[str, Any]:
-    made = {"Effect": "Allow", "Action": actions, "Resource": [resource]}
-    return {**made, "Condition": condition} if condition else made

@@ -60,7 +60,8 @@ def look(account: Account, identity: Identity) -> Seen:
         for job, tags in identity.of_jobs()
     ]
     found = [each for seen in (*jobs, *machines.values(), roles) for each in seen or ()]
-    return Seen(tuple(found), tuple(sorted(machines.keys() - set(is_open))))
+    closed = sorted(region for region, seen in machines.items() if seen is None)
+    return Seen(tuple(found), tuple(closed))
 
 
 def remove(account: Account, identity: Identity, leftover: Leftover) -> bool:

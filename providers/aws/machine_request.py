@@ -188,8 +188,15 @@ def disk_gib(spec: JobSpec, offer: Offer, least_gib: int) -> int:
 
 def uses_rdma(spec: JobSpec, offer: Offer) -> bool:
     """Tell whether the nodes of a job reach one another by EFA, and so are put close together."""
+    return _with_rdma(spec, offer) is not None
+
+
+def _with_rdma(spec: JobSpec, offer: Offer) -> Listing | None:
+    """Return the type by whose EFA the nodes of a job reach one another, if they do."""
     listing = offers.read().find(offer.instance_type)
-    return len(spec.role_list()) > 1 and bool(listing and listing.rdma_interfaces)
+    if len(spec.role_list()) > 1 and listing and listing.rdma_interfaces:
+        return listing
+    return None
 
 
 def region_of(offer: Offer) -> str:
@@ -204,8 +211,8 @@ def rdma_in_public(spec: JobSpec, offer: Offer) -> str:
 
     It has one network interface there, as with several it would get no public address.
     """
-    listing = offers.read().find(offer.instance_type)
-    if not listing or listing.network_cards == 1 or not uses_rdma(spec, offer):
+    listing = _with_rdma(spec, offer)
+    if listing is None or listing.network_cards == 1:
         return ""
     return f"{int(_has_rdma_first(listing))} of its {listing.rdma_interfaces} EFA interfaces"
 
@@ -221,8 +228,8 @@ def _interfaces(spec: JobSpec, offer: Offer, where: Where) -> list[dict[str, Any
         "Groups": [where.group],
         "DeleteOnTermination": True,
     }
-    listing = offers.read().find(offer.instance_type)
-    if not listing or not uses_rdma(spec, offer):
+    listing = _with_rdma(spec, offer)
+    if listing is None:
         return [one]
     if where.is_public or listing.network_cards == 1:
         return [one | {"InterfaceType": "efa"} if _has_rdma_first(listing) else one]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmcloud.core import catalog
-from llmcloud.core.errors import NotOffered
+from llmcloud.core.errors import NotOffered, listed
 from llmcloud.core.home import Home
 from llmcloud.core.provider import Offer
 
@@ -160,8 +160,7 @@ def _no_region(names: Sequence[str]) -> NotOffered:
 
 def _elsewhere(matching: Sequence[Listing], regions: Sequence[str]) -> NotOffered:
     named = list(dict.fromkeys(str(each) for each in matching))
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    types = ", ".join(named[:NAMED]) + more
+    types = listed(named, NAMED)
     places = sorted({region for each in matching for region in each.prices})
     if not places:
         return NotOffered(

@@ -14,19 +14,27 @@ from llmcloud.providers.aws.errors import Refusal, tolerated, translated
 from llmcloud.runtime.errors import NotFound, PermissionDenied, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from llmcloud.providers.aws.credentials import Account
 
 NEW_S = 120.0  # for a new role to be known everywhere in AWS
 # How it is refused where it is not known yet: by EC2, by Auto Scaling, which tries what a group
 # would make, and by SageMaker. EC2 may not know a new security or placement group either.
-UNKNOWN = {"InvalidIamInstanceProfileArn.NotFound", "InvalidGroup.NotFound"}
-UNKNOWN |= {"InvalidPlacementGroup.Unknown"}
+UNKNOWN = {
+    "InvalidIamInstanceProfileArn.NotFound",
+    "InvalidGroup.NotFound",
+    "InvalidPlacementGroup.Unknown",
+}
 UNKNOWN_OR_INVALID = {"InvalidParameterValue", "ValidationError", "ValidationException"}
 ITS_NAMES = ("profile", "role")  # in what is said of it, and not of another value
 ABSENT, THERE = {"NoSuchEntity"}, {"EntityAlreadyExists"}
 FULL = {"LimitExceeded"}  # what a profile says that has its role, which is all that it can have
+
+
+def allow(actions: Iterable[str], resources: list[str]) -> dict[str, Any]:
+    """Return a statement of a policy."""
+    return {"Effect": "Allow", "Action": list(actions), "Resource": resources}
 
 
 @dataclass(frozen=True)

@@ -116,14 +116,7 @@ def test_torchrun_is_started_on_each_node_with_its_rank(submitter: Submitter) ->
 
 def test_a_machine_that_is_taken_back_is_replaced_and_goes_on(submitter: Submitter) -> None:
     """The notice comes in mid-training; what was saved in time is where the next one begins."""
-    path = submitter.job(
-        "spot",
-        f"{PYTHON} counts.py 60",
-        f"{CHECKPOINTS}resources: {{spot: true}}\n",
-        counts__py=COUNTS,
-    )
-    job = submitter.submit(path)
-    submitter.await_log(job, "step 8 ")
+    job = _training_on_spot(submitter, "spot", steps=60, until=8)
     (first,) = submitter.instances()
     submitter.control("interrupt", instance_id=first["InstanceId"], notice_s=20)
     eventually(lambda: submitter.state(job)["attempt"] > 1, "a second attempt", 150)
@@ -141,14 +134,7 @@ def test_a_machine_that_is_taken_back_is_replaced_and_goes_on(submitter: Submitt
 
 def test_a_job_waits_for_machines_that_there_are_none_of_now(submitter: Submitter) -> None:
     """Its group goes on trying: whoever looks meanwhile must not take the job for lost."""
-    path = submitter.job(
-        "waits",
-        f"{PYTHON} counts.py 40",
-        f"{CHECKPOINTS}resources: {{spot: true}}\n",
-        counts__py=COUNTS,
-    )
-    job = submitter.submit(path)
-    submitter.await_log(job, "step 4 ")
+    job = _training_on_spot(submitter, "waits", steps=40, until=4)
     (first,) = submitter.instances()
     submitter.control("shortages", code="InsufficientInstanceCapacity")
     submitter.control("interrupt", instance_id=first["InstanceId"], notice_s=5)
@@ -168,14 +154,7 @@ def test_a_job_waits_for_machines_that_there_are_none_of_now(submitter: Submitte
 
 def test_a_job_whose_machines_come_no_more_is_lost_and_resumed(submitter: Submitter) -> None:
     """Auto Scaling gives up by itself, after a day in vain; here somebody suspends it."""
-    path = submitter.job(
-        "given-up",
-        f"{PYTHON} counts.py 40",
-        f"{CHECKPOINTS}resources: {{spot: true}}\n",
-        counts__py=COUNTS,
-    )
-    job = submitter.submit(path)
-    submitter.await_log(job, "step 4 ")
+    job = _training_on_spot(submitter, "given-up", steps=40, until=4)
     submitter.client("autoscaling").suspend_processes(
         AutoScalingGroupName=f"llmcloud-{job}", ScalingProcesses=["Launch"]
     )
@@ -189,6 +168,15 @@ def test_a_job_whose_machines_come_no_more_is_lost_and_resumed(submitter: Submit
     assert done.code == 0, done.err
     assert submitter.state(job)["state"] == "succeeded"
     assert submitter.left() == {}
+
+
+def _training_on_spot(submitter: Submitter, name: str, *, steps: int, until: int) -> str:
+    """Return a job that saves as it counts, once it has come to the step `until`."""
+    more = f"{CHECKPOINTS}resources: {{spot: true}}\n"
+    path = submitter.job(name, f"{PYTHON} counts.py {steps}", more, counts__py=COUNTS)
+    job = submitter.submit(path)
+    submitter.await_log(job, f"step {until} ")
+    return job
 
 
 def _activities(submitter: Submitter, job: str) -> str:
